@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""First writes to many Clean chunks: how many bitmap writes they cost, and what a crash costs then.
+
+Not the time but the number of requests counts here, so disks are real ones, of the VM, and the
+clock is the usual one: a bitmap write must take its time for others to come meanwhile.
+"""
+import random
+import re
+
+from figure import Figure
+from vmtest import DiskOptions
+
+CHUNKS = 10_000
+DEPTH = 32
+MOST = 10               # bitmap writes for 100 data writes
+CRASH_MOST = 1.5        # bytes resynced after a crash, for those of chunks written to
+LEVELS = {1: 2, 10: 2}  # members
+
+VM = {"disks": 2, "disk": DiskOptions(size="680M"), "cpus": 2, "memory": "1G"}   # for VMOptions
+
+TRACING = "/sys/kernel/tracing/events/block/block_bio_queue"
+BITMAPS = {"classic": ("internal", ["--bitmap-chunk=64K"]), "llbitmap": ("lockless", [])}
+
+
+def create(vm, level, bitmap="llbitmap"):
+    """An array of Clean chunks that nobody cleans, and on which md writes nothing by itself."""
+    word, extra = BITMAPS[bitmap]
+    array = vm.create_array(level=level, disks=LEVELS[level], bitmap=word, extra=extra)
+    array.set("safe_mode_delay", 0)
+    if bitmap == "llbitmap":
+        array.set("llbitmap/daemon_sleep", 3600)
+        array.set("llbitmap/barrier_idle", 3600)
+        chunk = array.metadata()["chunksize"] * 512
+        assert chunk == 64 << 10 and array.metadata()["chunks"] > CHUNKS
+    else:
+        array.set("bitmap/time_base", 100_000)
+    return array
+
+
+class Load:
+    """4 KiB to each of CHUNKS chunks, in random order; `order` are the chunks."""
+
+    chunk_kib = 64
+
+    def __init__(self, vm, array, seed=1):
+        self.vm = vm
+        self.order = list(range(CHUNKS))
+        random.Random(seed).shuffle(self.order)
+        name = str(array)
+        lines = ["fio version 2 iolog", f"{name} add", f"{name} open"]
+        lines += [f"{name} write {self.offset(chunk)} 4096" for chunk in self.order]
+        (vm.out / "cold.iolog").write_text("\n".join([*lines, f"{name} close", ""]))
+        vm.run("cp /mnt/out/cold.iolog /run/cold.iolog")
+
+    def offset(self, chunk):
+        """Of the write to a chunk; bytes."""
+        return (chunk * self.chunk_kib + 4 * (chunk % (self.chunk_kib // 4))) << 10
+
+    @staticmethod
+    def command(depth=DEPTH):
+        return ("fio --name=cold --read_iolog=/run/cold.iolog --direct=1 --ioengine=libaio"
+                f" --iodepth={depth} --output=/dev/null")
+
+    def run(self, depth=DEPTH):
+        self.vm.run(self.command(depth), timeout=300)
+
+
+class BioCount:
+    """with BioCount(vm, disk, area): ...; .bitmap and .data are writes sent to the disk meanwhile.
+
+    area: first sector and sectors of the bitmap's area on it. Flushes without data do not count.
+    """
+
+    def __init__(self, vm, disk, area):
+        self.vm = vm
+        major, minor = vm.read(f"/sys/block/{str(disk).rpartition('/')[2]}/dev").split(":")
+        self.dev = int(major) << 20 | int(minor)
+        begin, end = area[0], area[0] + area[1]
+        ours = f"dev == {self.dev} && nr_sector > 0 && rwbs ~ \"*W*\""
+        self.triggers = [
+            f"hist:name=cold_bitmap:keys=dev if {ours} && sector >= {begin} && sector < {end}",
+            f"hist:name=cold_data:keys=dev if {ours} && sector >= {end}"]
+
+    def __enter__(self):
+        for trigger in self.triggers:
+            self.vm.run(f"echo '{trigger}' >> {TRACING}/trigger")
+        return self
+
+    def __exit__(self, *_):
+        text = self.vm.read(f"{TRACING}/hist")
+        for trigger in self.triggers:
+            self.vm.run(f"echo '!{trigger}' >> {TRACING}/trigger")
+        counts = {}
+        for part in text.split("# trigger info: ")[1:]:
+            name = re.match(r"hist:name=(\w+):", part)[1]
+            counts[name] = sum(map(int, re.findall(r"hitcount: +(\d+)", part)))
+        self.bitmap, self.data = counts["cold_bitmap"], counts["cold_data"]
+
+    @property
+    def share(self):
+        """Bitmap writes for 100 data writes."""
+        return 100 * self.bitmap / self.data
+
+
+def area(array):
+    """Where the bitmap is on a member: mdadm puts it 8 sectors after the superblock at sector 8."""
+    if array.bitmap == "lockless":
+        assert array.metadata()["offset"] == 8
+    return 16, 256
+
+
+def count(vm, array, depth=DEPTH):
+    """BioCount of a member while all chunks are written to for the first time."""
+    load = Load(vm, array)
+    with BioCount(vm, array.members[0], area(array)) as bios:
+        load.run(depth)
+    if bios.data != CHUNKS * len(array.members) // LEVELS[1]:
+        raise RuntimeError(f"{bios.data} data writes to a member for {CHUNKS} chunks")
+    return bios
+
+
+def measure(vm, quick):
+    for level in LEVELS:
+        shares = {}
+        for bitmap in BITMAPS:
+            array = create(vm, level, bitmap)
+            shares[bitmap] = count(vm, array).share
+            array.destroy()
+        yield Figure(f"first writes to {CHUNKS} Clean chunks, iodepth {DEPTH}, RAID{level}",
+                     "bitmap writes per 100", shares["llbitmap"], MOST, Load.command(),
+                     classic=shares["classic"], digits=1)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""First writes to Clean chunks share bitmap writes, and a crash among them costs no more for it."""
+import statistics
+import time
+
+import pytest
+
+import cold
+from support import Trace, begin_write, delayed, keep_active, mapped_members, reboot, wait_until
+
+pytestmark = pytest.mark.vm(**cold.VM)
+
+
+@pytest.mark.parametrize("level", cold.LEVELS)
+def test_share_of_bitmap_writes(vm, level):
+    array = cold.create(vm, level)
+    bios = cold.count(vm, array)
+    assert array.bits()["dirty"] == cold.CHUNKS
+    print(f"RAID{level}: {bios.bitmap} bitmap writes for {bios.data} data writes")
+    assert bios.share <= cold.MOST
+
+
+def test_neighbouring_pages_in_one_write(vm):
+    """Writers to two pages come while a bitmap write is in flight: one bio with FUA serves both."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, disks=2, members=members)
+    keep_active(vm, array, 4096)
+    chunks = [8000, 3071, 3072]     # the last of page 0 and the first of page 1, while 2 is written
+    writers = []
+    with delayed(members, 4000), Trace(vm, "block/block_bio_queue") as trace:
+        for chunk in chunks:
+            writers.append(begin_write(vm, array, chunk * 128))
+            wait_until(vm, lambda chunk=chunk: trace.recorded("transition", chunk=chunk))
+            wait_until(vm, lambda: trace.recorded("writeback", op="begin", page=2))
+        for writer in writers:
+            writer.wait()
+    assert trace.chunks("Startwrite") == sorted(chunks)
+    end, = trace.events("writeback", op="end", page=2)
+    assert all(event.time < end.time for event in trace.events("transition")), "too late"
+    first, sectors = cold.area(array)
+    for member in members:
+        bios = [event for event in trace.events("block_bio_queue", dev=member.number)
+                if "W" in event.rwbs and first <= event.sector < first + sectors]
+        assert [(bio.sector, bio.sectors) for bio in bios] == [(first + 16, 8), (first, 16)]
+        assert all("F" in bio.rwbs.partition("W")[2] for bio in bios), bios
+
+
+def test_lone_writer_waits_for_nobody(vm):
+    """Its bitmap write begins at once; one that waits for others waits longer than a write takes."""
+    array = cold.create(vm, 1)
+    load = cold.Load(vm, array)
+    load.run()     # many at once before
+    array.flush()
+    with Trace(vm) as trace:
+        vm.run(f"{load.command(depth=1)} --number_ios=500", timeout=120)
+    events = sorted(trace.events("transition") + trace.events("writeback"),
+                    key=lambda event: event.time)
+    waits, writes = [], []
+    for change, begin, end in zip(events, events[1:], events[2:]):
+        if (change.name, begin.name, end.name) == ("transition", "writeback", "writeback"):
+            assert (begin.op, end.op) == ("begin", "end")
+            waits.append(begin.time - change.time)
+            writes.append(end.time - begin.time)
+    assert len(waits) > 400
+    wait, write = statistics.median(waits), statistics.median(writes)
+    print(f"{wait * 1e6:.0f} us from the transition to the bitmap write, which took "
+          f"{write * 1e6:.0f} us")
+    assert wait < write
+
+
+@pytest.mark.parametrize("level", cold.LEVELS)
+@pytest.mark.parametrize("share", [pytest.param(0.02, marks=pytest.mark.long), 0.4,
+                                   pytest.param(0.8, marks=pytest.mark.long)])
+def test_power_cut(vm, level, share):
+    """What is synced afterwards is what was written to, and what was about to be."""
+    array = cold.create(vm, level)
+    load = cold.Load(vm, array, seed=level)
+    writer = vm.spawn(load.command(), timeout=300)
+    deadline = time.monotonic() + 60 * vm.scale
+    while array.bits()["dirty"] < share * cold.CHUNKS:
+        assert time.monotonic() < deadline, writer.output()
+    vm.power_cut()
+
+    images = array.member_images()
+    written = {chunk for chunk in load.order
+               if any(image.data(load.offset(chunk) // 512, 8).count(0) < 4096
+                      for image in images)}
+    unequal = {chunk for chunk in load.order
+               if len({image.data(load.offset(chunk) // 512, 8) for image in images}) > 1}
+    assert share * cold.CHUNKS / 2 < len(written) < cold.CHUNKS, "not in the middle of the load"
+
+    reboot(vm, array)
+    with Trace(vm) as trace:
+        array.assemble()
+        array.readwrite()
+        array.wait_sync()
+    synced = set(trace.chunks("Startsync"))
+    print(f"RAID{level}: {len(written)} chunks written to, {len(unequal)} of them unequal, "
+          f"{len(synced)} resynced: {len(synced) / len(written):.3f}")
+    assert unequal <= synced
+    assert len(synced) <= cold.CRASH_MOST * len(written)
+    assert array.bits()["need sync"] == 0 and array.bits()["syncing"] == 0
+    array.settle()
+    assert array.unequal() == []

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The BPF side and the tool's verifier object to the same events. No array, nothing attached."""
+import pathlib
+import subprocess
+
+import pytest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def agree():
+    subprocess.run(["make", "-s", "-C", TOP, "build/bpf/agree"], check=True)
+    return TOP / "build/bpf/agree"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_both_verifiers_agree(agree, seed):
+    run = subprocess.run([agree, str(seed), "8000"], capture_output=True, text=True)
+    if run.returncode == 77:
+        pytest.skip("this user or kernel cannot load BPF programs")
+    assert run.returncode == 0, run.stdout + run.stderr
+    # Events of every kind were among them.
+    counts = dict(line.split() for line in run.stdout.splitlines())
+    assert int(counts["ok"]) > 500 and int(counts["continuity"]) > 100
+    for rule in ("drained-clean", "whole-discard", "suspended-page", "durable-first",
+                 "bitmap-write"):
+        assert int(counts[rule]), rule

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * load - writes and discards that say what they are
+ *
+ *	load DEVICE MARKS FLUSH SEED SECONDS FIRST:SECTORS...
+ *
+ * Threads write batches of random requests to the windows FIRST:SECTORS of
+ * DEVICE (one io_submit() each, so that md sees them in one plug), fsync and
+ * discard. Each sector carries its number and a generation that grows with
+ * every request; no two requests in flight overlap. MARKS is a device that gets
+ * a sector when an fsync is done, and around every discard: powercut/log.py has
+ * the formats. One thread writes to the file FLUSH over and over ("-": none).
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/aio_abi.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define THREADS		3
+#define DEPTH		32
+#define MAX_SECTORS	128
+#define CHUNK		128
+#define SECTOR		512
+#define MAX_WINDOWS	8
+
+enum { MARK_FLUSHED = 1, MARK_DISCARD, MARK_DISCARDED };
+
+struct window {
+	uint64_t first, sectors;
+	bool *busy;
+};
+
+struct request {
+	struct window *w;
+	uint64_t start;		/* in the window */
+	unsigned int sectors;
+	uint64_t generation;	/* 0: not in flight */
+	unsigned char *buf;
+	struct iocb cb;
+};
+
+struct worker {
+	pthread_t thread;
+	unsigned int seed;
+	struct request requests[DEPTH];
+};
+
+static struct window windows[MAX_WINDOWS];
+static int nr_windows, dev, marks;
+static const char *flush_path;
+static struct worker workers[THREADS];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t generation, marks_written, writes, syncs, discards;
+static time_t end;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static unsigned int rnd(struct worker *me, unsigned int below)
+{
+	return (unsigned int)rand_r(&me->seed) % below;
+}
+
+static void mark(uint64_t kind, uint64_t first, uint64_t second)
+{
+	static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
+	static unsigned char *buf;
+	uint64_t words[4] = { 0, kind, first, second };
+
+	memcpy(words, "LLBMARK", 8);
+	pthread_mutex_lock(&mark_lock);
+	if (!buf && posix_memalign((void **)&buf, 4096, SECTOR))
+		die("memory");
+	memset(buf, 0, SECTOR);
+	memcpy(buf, words, sizeof(words));
+	if (pwrite(marks, buf, SECTOR, (off_t)(marks_written++ % 1024 * SECTOR)) != SECTOR)
+		die("mark");
+	pthread_mutex_unlock(&mark_lock);
+}
+
+/* Takes the range if nothing is in flight there. */
+static bool claim(struct window *w, uint64_t start, uint64_t sectors)
+{
+	for (uint64_t i = start; i < start + sectors; i++)
+		if (w->busy[i])
+			return false;
+	memset(w->busy + start, true, sectors);
+	return true;
+}
+
+static void release(struct window *w, uint64_t start, uint64_t sectors)
+{
+	memset(w->busy + start, false, sectors);
+}
+
+static unsigned int pick_size(struct worker *me)
+{
+	static const unsigned int sizes[] = { 1, 1, 2, 8, 8, 8, 8, 16, 32, MAX_SECTORS };
+
+	return sizes[rnd(me, sizeof(sizes) / sizeof(sizes[0]))];
+}
+
+static bool prepare(struct worker *me, struct request *r)
+{
+	unsigned int sectors = pick_size(me);
+	struct window *w = &windows[rnd(me, (unsigned int)nr_windows)];
+	uint64_t start = rnd(me, (unsigned int)(w->sectors - sectors + 1));
+
+	if (sectors >= 8)
+		start &= ~7ULL;
+	pthread_mutex_lock(&lock);
+	if (!claim(w, start, sectors)) {
+		pthread_mutex_unlock(&lock);
+		return false;
+	}
+	r->generation = ++generation;
+	pthread_mutex_unlock(&lock);
+	r->w = w;
+	r->start = start;
+	r->sectors = sectors;
+	memset(r->buf, 0, sectors * SECTOR);
+	for (unsigned int i = 0; i < sectors; i++) {
+		uint64_t words[3] = { 0, w->first + start + i, r->generation };
+
+		memcpy(words, "LLBDATA", 8);
+		memcpy(r->buf + i * SECTOR, words, sizeof(words));
+	}
+	r->cb = (struct iocb) {
+		.aio_data = (uintptr_t)r, .aio_lio_opcode = IOCB_CMD_PWRITE,
+		.aio_fildes = (uint32_t)dev, .aio_buf = (uintptr_t)r->buf,
+		.aio_nbytes = sectors * SECTOR,
+		.aio_offset = (int64_t)((w->first + start) * SECTOR),
+	};
+	return true;
+}
+
+static void finish(struct request *r)
+{
+	pthread_mutex_lock(&lock);
+	release(r->w, r->start, r->sectors);
+	r->generation = 0;
+	writes++;
+	pthread_mutex_unlock(&lock);
+}
+
+static void batch(struct worker *me, aio_context_t ctx)
+{
+	unsigned int want = 1 + (rnd(me, 2) ? rnd(me, 4) : rnd(me, DEPTH));
+	struct iocb *list[DEPTH];
+	struct io_event events[DEPTH];
+	long nr = 0;
+
+	for (unsigned int i = 0; i < want; i++)
+		if (prepare(me, &me->requests[i]))
+			list[nr++] = &me->requests[i].cb;
+		else
+			me->requests[i].generation = 0;
+	for (long done = 0; done < nr;) {
+		long n = syscall(SYS_io_submit, ctx, nr - done, list + done);
+
+		if (n <= 0)
+			die("io_submit");
+		done += n;
+	}
+	while (nr) {
+		long n = syscall(SYS_io_getevents, ctx, 1, nr, events, NULL);
+
+		if (n <= 0 && errno != EINTR)
+			die("io_getevents");
+		for (long i = 0; i < n; i++) {
+			struct request *r = (struct request *)(uintptr_t)events[i].data;
+
+			if (events[i].res != (int64_t)r->cb.aio_nbytes) {
+				errno = (int)-events[i].res;
+				die("write");
+			}
+			finish(r);
+		}
+		nr -= n;
+	}
+}
+
+/* Every generation up to this one is done. */
+static uint64_t all_done(void)
+{
+	uint64_t low;
+
+	pthread_mutex_lock(&lock);
+	low = generation;
+	for (int t = 0; t < THREADS; t++)
+		for (int i = 0; i < DEPTH; i++) {
+			uint64_t g = workers[t].requests[i].generation;
+
+			if (g && g <= low)
+				low = g - 1;
+		}
+	pthread_mutex_unlock(&lock);
+	return low;
+}
+
+static void sync_all(void)
+{
+	uint64_t low = all_done();
+
+	if (fsync(dev))
+		die("fsync");
+	mark(MARK_FLUSHED, low, 0);
+	syncs++;
+}
+
+static void discard(struct worker *me)
+{
+	struct window *w = &windows[rnd(me, (unsigned int)nr_windows)];
+	uint64_t sectors = CHUNK * (1 + rnd(me, 3));
+	uint64_t start = rnd(me, (unsigned int)(w->sectors - sectors + 1)) / CHUNK * CHUNK;
+	uint64_t range[2];
+	bool ok;
+
+	if (rnd(me, 3) == 0) {	/* a part of a chunk at one end or both */
+		start += 8 * rnd(me, 8);
+		sectors -= 8 * (8 + rnd(me, 8));
+	}
+	pthread_mutex_lock(&lock);
+	ok = claim(w, start, sectors);
+	pthread_mutex_unlock(&lock);
+	if (!ok)
+		return;
+	mark(MARK_DISCARD, w->first + start, sectors);
+	range[0] = (w->first + start) * SECTOR;
+	range[1] = sectors * SECTOR;
+	if (ioctl(dev, BLKDISCARD, range))
+		die("discard");
+	mark(MARK_DISCARDED, w->first + start, sectors);
+	pthread_mutex_lock(&lock);
+	release(w, start, sectors);
+	discards++;
+	pthread_mutex_unlock(&lock);
+}
+
+static void *work(void *arg)
+{
+	struct worker *me = arg;
+	aio_context_t ctx = 0;
+
+	if (syscall(SYS_io_setup, DEPTH, &ctx))
+		die("io_setup");
+	while (time(NULL) < end) {
+		switch (rnd(me, 10)) {
+		case 0:
+			sync_all();
+			break;
+		case 1:
+			discard(me);
+			break;
+		case 2:
+		case 3:
+			usleep(rnd(me, 60) * 1000);
+			break;
+		default:
+			batch(me, ctx);
+		}
+	}
+	return NULL;
+}
+
+/* Clean and Dirty as often as the kernel can. */
+static void *flush(void *arg)
+{
+	int fd = open(flush_path, O_WRONLY);
+
+	if (fd < 0)
+		die(flush_path);
+	while (time(NULL) < end) {
+		if (pwrite(fd, "1", 1, 0) != 1)
+			die(flush_path);
+		usleep(20000);
+	}
+	close(fd);
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	pthread_t flusher;
+
+	if (argc < 7 || argc > 6 + MAX_WINDOWS) {
+		fputs("usage: load DEVICE MARKS FLUSH SEED SECONDS FIRST:SECTORS...\n", stderr);
+		return 2;
+	}
+	dev = open(argv[1], O_RDWR | O_DIRECT);
+	marks = open(argv[2], O_RDWR | O_DIRECT);
+	if (dev < 0 || marks < 0)
+		die("open");
+	flush_path = argv[3];
+	end = time(NULL) + atoi(argv[5]);
+	for (nr_windows = 0; nr_windows < argc - 6; nr_windows++) {
+		struct window *w = &windows[nr_windows];
+
+		if (sscanf(argv[6 + nr_windows], "%lu:%lu", &w->first, &w->sectors) != 2)
+			return 2;
+		w->busy = calloc(w->sectors, sizeof(bool));
+	}
+	for (int t = 0; t < THREADS; t++) {
+		workers[t].seed = (unsigned int)atoi(argv[4]) * THREADS + (unsigned int)t;
+		for (int i = 0; i < DEPTH; i++)
+			if (posix_memalign((void **)&workers[t].requests[i].buf, 4096,
+					   MAX_SECTORS * SECTOR))
+				die("memory");
+	}
+	if (strcmp(flush_path, "-"))
+		pthread_create(&flusher, NULL, flush, NULL);
+	for (int t = 0; t < THREADS; t++)
+		pthread_create(&workers[t].thread, NULL, work, &workers[t]);
+	for (int t = 0; t < THREADS; t++)
+		pthread_join(workers[t].thread, NULL);
+	if (strcmp(flush_path, "-"))
+		pthread_join(flusher, NULL);
+	sync_all();
+	printf("%lu writes, %lu syncs, %lu discards\n", writes, syncs, discards);
+	return 0;
+}

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A VM whose disks are logged, and the load in it."""
+import dataclasses
+import pathlib
+import subprocess
+import tempfile
+import time
+
+from vmtest.disks import DiskOptions
+from vmtest.environment import TOP, build_dir
+from vmtest.judge import Watch
+from vmtest.machine import VM, VMOptions
+
+from .array import LoggedArray
+from .log import FLUSH, LEAVE
+from .server import LoggedDisk, Server
+
+HERE = pathlib.Path(__file__).resolve().parents[1]
+CHUNK = 128                     # sectors, at the sizes used here
+PAGE_0_CHUNKS = 4096 - 1024     # in the first page of the bitmap
+DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
+
+
+def build_load():
+    """The load's program, where the VM finds it in PATH."""
+    program = build_dir() / "crash-load"
+    subprocess.run(["cc", "-O2", "-pthread", "-o", program, HERE / "load.c"], check=True)
+    return program.name
+
+
+def broken_modules(name):
+    """Modules with mutations/NAME.patch in them; their parameter llb_broken chooses what is broken."""
+    return subprocess.run([TOP / "tests" / "vm" / "bugs" / "build",
+                           HERE / "mutations" / f"{name}.patch"],
+                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def windows(sectors):
+    """Where the load writes: the array's begin, and around the bitmap's second page."""
+    middle = (PAGE_0_CHUNKS - 8) * CHUNK
+    assert sectors >= middle + 16 * CHUNK
+    return [f"0:{24 * CHUNK}", f"{middle}:{16 * CHUNK}"]
+
+
+def slow(rng):
+    """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little."""
+    def delay(_, kind, sector):
+        if kind == FLUSH or sector < DATA_BEGIN:
+            return rng.choice((0, 0.002, 0.01))
+        return rng.choice((0, 0, 0.001, 0.004))
+    return delay
+
+
+@dataclasses.dataclass
+class Recording:
+    """What was logged of one array, from before its creation until it was stopped."""
+    array: LoggedArray
+    log: list
+    start: int              # the load began
+    mark_disk: int
+    said: str               # by the load
+
+
+class Scene:
+    """Boots the VM: `disks` DiskOptions each get a logged disk, and one more takes the marks."""
+
+    def __init__(self, environment, directory, disks, seed, modules=""):
+        self.seed = seed
+        self._sockets = tempfile.TemporaryDirectory(prefix="llb-")
+        self.server = Server(f"{self._sockets.name}/s", seed)
+        kinds = (*disks, DiskOptions(size="1M"))
+        self.vm = VM(environment, directory, VMOptions(each_disk=kinds, modules=modules, cpus=2))
+        self.vm.disks = self.server.disks = [
+            LoggedDisk(i, directory, kind, self.server.socket_path)
+            for i, kind in enumerate(kinds)]
+        self.server.delay = slow(self.server.random)
+        self.server.start()
+        try:
+            self.vm.boot()
+            self.watch = Watch(self.vm)
+        except BaseException:
+            self.close()
+            raise
+        self.load = build_load()
+
+    def trouble(self):
+        """Takes the arrays away; what the kernel log says against the kernel, or ""."""
+        self.server.logging = False
+        return self.watch.finish(())
+
+    def close(self):
+        self.vm.stop()
+        self.server.stop()
+        self._sockets.cleanup()
+
+    def record(self, level, disks, seconds, meanwhile=None, size=None, where=None):
+        """Runs the load on a new array of these disks (numbers), until it is stopped cleanly.
+        meanwhile(scene, array) happens at the same time; if it changes the array's size, it leaves
+        it with the largest. size: of each member, in KiB. where: windows of the load. Gives the
+        Array and a Recording."""
+        self.server.take_log()
+        array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
+                                     disks=len(disks), assume_clean=False, size=size)
+        array.set("llbitmap/barrier_idle", 0)
+        array.set("llbitmap/daemon_sleep", 1)
+        start = len(self.server.log)
+        process = self.vm.spawn(
+            [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
+             seconds, *(where or windows(array.size() // 512))])
+        if meanwhile:
+            meanwhile(self, array)
+        said = process.wait().stdout.strip()
+        array.wait_sync()
+        array.stop()
+        logged = LoggedArray.of_images([disk.path for disk in array.members],
+                                       [disk.index for disk in array.members])
+        return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
+                                said)
+
+    def assemble(self, array, image):
+        """Lets the kernel take a crash state and sync it. The array is up; nothing is logged."""
+        self.server.logging = False
+        for disk in array.members:
+            image.write(disk.index, disk.path, disk.size)
+        self.vm.run(["blockdev", "--flushbufs", *array.members])
+        array.assemble(extra=["--run"])
+        self.vm.run(["mdadm", "--readwrite", array])
+        array.wait_sync()
+
+    def breaks(self, order):
+        """What broken_modules() broke; before the first array."""
+        self.vm.run("modprobe md-mod")
+        self.vm.write("/sys/module/md_mod/parameters/llb_broken", str(order))
+
+    def fail(self, array, member):
+        """By hand; the member's disk is fine."""
+        self.server.note(LEAVE, member)
+        array.fail(member)
+        array.remove(member)
+
+    def break_disk(self, array, member):
+        """The member's disk refuses everything, until it was taken out of the array."""
+        self.server.note(LEAVE, member)
+        self.server.broken.add(member)
+        while "faulty" not in array.member_state(member):
+            time.sleep(0.05)
+        array.remove(member)
+        self.server.broken.clear()

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Power cuts on RAID1 and RAID10, while chunks keep crossing from Clean to Dirty and back."""
+import os
+import pickle
+import random
+import time
+
+import pytest
+
+from powercut.crash import CrashTest
+from powercut.scene import Scene, broken_modules
+from vmtest import DiskOptions
+
+SECONDS = 8             # of load on each array
+MOMENTS, EACH = 150, 4  # states are taken at so many moments, so many at each
+WANTED = 300            # distinct ones
+ASSEMBLED = 4           # of them are assembled by the kernel
+
+DISKS = {1: [0, 1, 2], 10: [3, 4, 5, 6]}
+KINDS = [DiskOptions(size="200M")] * 3 + [DiskOptions(size="104M")] * 4
+ORDERS = {0: "nothing is broken", 1: "unsafe bits cleared at issue", 2: "unplug does not wait",
+          3: "clean before flush", 4: "second writer does not wait",
+          5: "discards do not wait", 6: "clean without drain"}
+
+# chooses data and crash states; how the guest's threads run, nobody can repeat
+SEED = int(os.environ.get("CRASH_SEED") or random.randrange(1 << 30))
+
+
+@pytest.fixture(scope="module")
+def scene(vm_environment, vm_directories):
+    one = Scene(vm_environment, vm_directories.take("power-cut"), KINDS, SEED)
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def recordings():
+    """What the first tests leave for the last: level -> (Array, CrashTest)."""
+    return {}
+
+
+def fail_and_re_add(scene, array):
+    """RAID1: by hand, RAID10: by errors."""
+    member = array.members[-1]
+    time.sleep(SECONDS / 4)
+    if array.get("level") == "raid1":
+        scene.fail(array, member)
+    else:
+        scene.break_disk(array, member)
+    time.sleep(SECONDS / 4)
+    array.re_add(member)
+
+
+def report(recording, test, name, keep_in):
+    """All that was found, as text; a log with a finding is kept."""
+    found = [*test.judge.violations, *test.violations]
+    print(f"\n{name}: seed {SEED}, {recording.said}, {len(recording.log)} entries, "
+          f"{len(test.seen)} distinct states, checks {test.judge.checked}, "
+          f"violations {len(found)}")
+    if not found and "CRASH_KEEP" not in os.environ:
+        return ""
+    path = keep_in / f"log-{name}.pickle"
+    path.write_bytes(pickle.dumps((recording, SEED)))
+    return found and "\n".join([f"CRASH_SEED={SEED}, log kept in {path}", *map(str, found)])
+
+
+@pytest.mark.parametrize("level", [1, 10])
+def test_crash_states(scene, recordings, level):
+    array, recording = scene.record(level, DISKS[level], SECONDS, fail_and_re_add)
+    test = CrashTest(recording, SEED).run(MOMENTS, EACH, ASSEMBLED)
+    found = report(recording, test, f"raid{level}", scene.vm.directory)
+    assert not found, found
+    assert len(test.seen) >= WANTED
+    # a busy host gets less done in the time, but each check must have had something to look at
+    assert min(test.judge.checked.values()) >= 20, test.judge.checked
+    recordings[level] = array, test
+
+
+@pytest.mark.parametrize("level", [1, 10])
+def test_assembled_states(scene, recordings, level):
+    """The kernel takes some of the states, resyncs, and has what was flushed, in equal copies."""
+    if level not in recordings:
+        pytest.skip("there is no recording")
+    array, test = recordings[level]
+    for image in test.images:
+        scene.assemble(array, image)
+        bits = array.bits()
+        array.stop()
+        wrong = image.compare({disk.index: disk.path for disk in array.members})
+        print(f"raid{level}: power cut at entry {image.position}: {bits}, "
+              f"{len(image.live)} sectors, {len(wrong)} wrong")
+        assert not wrong, f"CRASH_SEED={SEED}, entry {image.position}:\n" + "\n".join(wrong[:20])
+
+
+def test_kernel_log(scene, recordings):
+    assert not scene.trouble()
+
+
+@pytest.fixture(scope="module")
+def broken_scene(vm_environment, vm_directories):
+    one = Scene(vm_environment, vm_directories.take("power-cut-broken"), KINDS[:2], SEED,
+                broken_modules("order"))
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_broken_order_is_found(broken_scene, order):
+    broken_scene.breaks(order)
+    _, recording = broken_scene.record(1, [0, 1], SECONDS / 4)
+    test = CrashTest(recording, SEED).run(MOMENTS, EACH)
+    found = [*test.judge.violations, *test.violations]
+    print(f"\n{ORDERS[order]}: {recording.said}, {len(recording.log)} entries, found "
+          f"{len(found)}:\n" + "\n".join(map(str, found[:3])))
+    broken_scene.vm.clean_up()
+    assert bool(found) == bool(order)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Testing: everything that runs under pytest, and the VM for people.
+
+DEPS += python3-pytest python3-pytest-xdist python3-hypothesis python3-pyte qemu-system-x86 mmdebstrap debian-archive-keyring \
+	busybox-static kmod xz-utils zstd file util-linux man-db
+
+PYTEST = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest $(if $(filter 1,$(V)),-v)
+# one invocation, so that its closing line covers them all; what fails fast comes first
+CHECKED := $(wildcard tests/unit tests/bpf tests/recordings tests/crash tests/bench tests/vm)
+PYTEST_ARGS ?=
+# files side by side: a VM under emulation keeps no more than one CPU busy, and tests also wait
+JOBS ?= $(shell n=$$(($$(nproc) + 1)); [ $$n -gt 4 ] && n=4; echo $$n)
+PARALLEL = -n $(JOBS) --dist loadfile
+
+##@ Tests
+
+.PHONY: check check-run check-long check-vm vm
+check: ## set up everything and run the tests (PYTEST_ARGS='-k NAME' for some)
+	$(Q)$(MAKE) --no-print-directory deps
+	$(Q)$(MAKE) --no-print-directory check-run
+
+check-run: modules all test-helpers check-kernel-patch
+	$(Q)$(PYTEST) $(PARALLEL) -m 'not long' $(CHECKED) $(PYTEST_ARGS)
+
+check-long: modules all test-helpers ## the tests that make check has no time for
+	$(Q)$(PYTEST) $(PARALLEL) -m long $(CHECKED) $(PYTEST_ARGS)
+
+check-vm: modules all test-helpers ## run the tests that need a VM
+	$(Q)$(PYTEST) $(PARALLEL) tests/vm $(PYTEST_ARGS)
+
+vm: modules all ## a shell in a VM with the modules, the tool and empty disks (VM_ARGS=--help)
+	$(Q)$(PYTHON) tests/vm/shell.py $(VM_ARGS)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""README says what the tool and the Makefile say."""
+import html
+import re
+import subprocess
+
+from conftest import TOP
+
+README = (TOP / "README.md").read_text(encoding="utf-8")
+
+
+def test_transition_table_is_the_tools(tool):
+    shown = re.search(r"<!-- table:begin .*?-->\n(.*?)<!-- table:end -->", README, re.DOTALL)
+    assert shown.group(1) == tool("table", "--markdown").out
+
+
+def test_operations_are_those_of_the_kernel():
+    shown = re.search(r"<!-- operations:begin .*?-->\n(.*?)<!-- operations:end -->", README, re.DOTALL)
+    made = subprocess.run([TOP / "kernel-patch/operations", "--markdown"], check=True,
+                          capture_output=True, text=True)
+    assert shown.group(1) == made.stdout
+
+
+def test_operations_have_their_tests():
+    rows = [line.split("\t") for line in (TOP / "kernel-patch/operations.tsv").read_text(
+        encoding="utf-8").splitlines() if not line.startswith("#")]
+    assert rows and all(len(row) == 6 for row in rows)
+    assert {cell for row in rows for cell in row[1:4]} == {"works", "refused", "-"}
+    for row in rows:
+        tests = row[5].split()
+        assert tests, row[0]
+        for test in tests:
+            path, name = test.split("::")
+            source = (TOP / "tests" / path).read_text(encoding="utf-8")
+            assert re.search(rf"^def {name}\(", source, re.MULTILINE), test
+
+
+def test_commands_are_the_tools(tool):
+    section = README.split("## The commands")[1].split("## ")[0]
+    named = set(re.findall(r"`([a-z]+)`", " ".join(
+        line.split("|")[1] for line in section.splitlines() if line.startswith("| `"))))
+    offered = set(re.findall(r"^  ([a-z]+) {2,}", tool("help").out, re.MULTILINE))
+    assert named == offered
+
+
+def test_make_verbs_exist():
+    makefiles = "".join(path.read_text(encoding="utf-8") for path in
+                        [TOP / "Makefile", *TOP.glob("*/*.mk"), *TOP.glob("*/*/*.mk")])
+    verbs = set(re.findall(r"`?make ([a-z][a-z-]*)\b", README)) - {"an"}
+    assert verbs, "README names no verb"
+    missing = {verb for verb in verbs
+               if not re.search(rf"^{verb}( [a-z-]+)*:", makefiles, re.MULTILINE)}
+    assert not missing
+
+
+def test_one_version_of_mdadm():
+    """That creates such arrays, wherever it is told."""
+    told = {}
+    for name in ("README.md", "kernel-patch/README.md", "tools/llbitmapctl/cmd_doctor.c"):
+        text = (TOP / name).read_text(encoding="utf-8")
+        told[name] = set(re.findall(r"(\d\.\d) or newer", text) +
+                         re.findall(r"(?:made by|Take) (?:stock )?(?:mdadm,? )?(\d\.\d)", text))
+    assert all(versions == {"4.5"} for versions in told.values()), told
+
+
+def test_links_lead_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (TOP / link).exists()] == []
+
+
+def test_picture_is_of_this_tool():
+    """`make pictures` takes it anew."""
+    source = (TOP / "tools/llbitmapctl/top_screen.c").read_text(encoding="utf-8")
+    foot, = re.findall(r'put\(LINES - 1, 0, "([^"]+)"', source)
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", (
+        TOP / "tools/llbitmapctl/pictures/top.svg").read_text(encoding="utf-8"))
+    shown = [html.unescape(text).replace("\N{NO-BREAK SPACE}", " ").strip() for text in texts]
+    assert re.fullmatch(re.escape(foot).replace("%g", "[0-9.]+"), shown[-2]), shown[-2]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""replay --as trace, top and hist: figures against those computed by hand."""
+import pytest
+
+SCRIPT = """\
+load chunks=100 level=1 members=2 ts=1000000
+transition from=None action=Init to=Unwritten first=0 count=100 ts=1000001
+barrier op=0 page=0 ns=500 ts=1000100
+transition from=Unwritten to=Dirty first=0 count=10 ts=2000000
+transition from=Unwritten to=NeedSync first=10 count=2 flags=degraded ts=2000000
+writeback op=0 page=0 seq=3 ts=2000100
+writeback op=1 page=0 seq=3 blocks=8 ts=2064100
+daemon op=0 ts=3000000
+transition from=Dirty action=Daemon to=Clean first=0 count=4 flags=drained,flushed ts=3000000
+daemon op=1 pages=1 skipped=0 cleaned=4 ts=3009000
+transition from=NeedSync action=Startsync to=Syncing first=10 flags=sync-io ts=2500000
+sync op=0 sector=1280 sectors=128
+error kind=0 errno=-5
+barrier op=3 page=0 ns=100
+"""
+
+
+def test_trace_lines(tool, record):
+    path = record(SCRIPT)
+    lines = tool("replay", "--as", "trace", path).out.splitlines()
+    assert len(lines) == SCRIPT.count("\n")
+    assert lines[0].split()[:4] == ["0.000000", "md0", "fio", "load"]
+    assert "chunks 10..11" in lines[4] and "Unwritten -> NeedSync" in lines[4]
+    assert "Startwrite [degraded]" in lines[4]
+    assert tool("replay", "--as", "trace", "-n", "3", path).out.splitlines() == lines[:3]
+
+
+def test_trace_json(tool, record):
+    events = tool("replay", "-j", "--as", "trace", record(SCRIPT)).documents
+    assert {event["schema"] for event in events} == {"llbitmapctl.replay/1"}
+    assert events[4]["flags"] == ["degraded"]
+    assert (events[4]["first"], events[4]["count"], events[4]["seq"]) == (10, 2, 3)
+    assert [event["event"] for event in events] == [line.split()[0] for line in SCRIPT.splitlines()]
+
+
+def test_trace_shows_stacks(tool, record):
+    out = tool("replay", "--as", "trace", record(
+        "stack 5 md_write_start+0x3 [md_mod]\n" + SCRIPT + "barrier ns=4 stack=5\n")).out
+    assert out.endswith("md_write_start+0x3 [md_mod]\n")
+
+
+def test_top_counts(tool, record):
+    document = tool("replay", "--json", "--as", "top", record(SCRIPT)).json
+    array, = document["arrays"]
+    assert array["counts"] == {"unwritten": 88, "clean": 4, "dirty": 6, "need_sync": 1,
+                               "syncing": 1, "unknown": 0}
+    assert array["changes"]["Startwrite"] == 12
+    assert array["changes"]["Daemon"] == 4
+    assert array["changes"]["Init"] == 100
+    assert (array["transitions"], array["bitmap_writes"], array["daemon_passes"]) == (5, 1, 1)
+    assert (array["barrier_waits"], array["barrier_wait_ns"], array["drain_timeouts"]) == (1, 500, 1)
+    assert (array["chunks_cleaned"], array["errors"], array["syncing"]) == (4, 1, True)
+    assert array["sync_offset_bytes"] == 1280 * 512
+    assert "Dirty 6" in tool("replay", "--as", "top", record(SCRIPT)).out
+
+
+@pytest.mark.parametrize("view", ["audit", "trace", "top", "hist"])
+def test_documents_say_what_they_are(tool, record, view):
+    """replay has a document for each view; an error is none of them."""
+    for document in tool("replay", "--json", "--as", view, record(SCRIPT)).documents:
+        assert (document["schema"], document["view"]) == ("llbitmapctl.replay/1", view)
+    error = tool("replay", "--json", "--as", view, "absent").json
+    assert error["schema"] == "llbitmapctl.error/1" and "view" not in error
+    assert "view" not in tool("audit", "--json", record(SCRIPT)).json
+
+
+def test_hist_figures(tool, record):
+    document = tool("replay", "--json", "--as", "hist", record(SCRIPT)).json
+    hists = {h["name"]: h for h in document["histograms"]}
+    assert (hists["dirty"]["count"], hists["dirty"]["sum_ns"], hists["dirty"]["max_ns"]) == \
+        (4, 4000000, 1000000)
+    assert hists["dirty"]["buckets"] == [{"from_ns": 524288, "count": 4}]
+    assert (hists["need_sync"]["count"], hists["need_sync"]["max_ns"]) == (1, 500000)
+    assert (hists["bitmap_write"]["count"], hists["bitmap_write"]["max_ns"]) == (1, 64000)
+    assert (hists["barrier_wait"]["count"], hists["barrier_wait"]["sum_ns"]) == (1, 500)
+    assert (hists["daemon_pass"]["count"], hists["daemon_pass"]["max_ns"]) == (1, 9000)
+
+
+def test_hist_quantiles(tool, record):
+    """90 waits of about 1 us, 9 of about 1 ms, one of 1 s."""
+    script = "barrier ns=1000\n" * 90 + "barrier ns=1000000\n" * 9 + "barrier ns=1000000000\n"
+    waits = [h for h in tool("replay", "--json", "--as", "hist", record(script)).json["histograms"]
+             if h["name"] == "barrier_wait"][0]
+    assert 512 <= waits["p50_ns"] <= 1024
+    assert 512 <= waits["p90_ns"] <= 1024
+    assert 524288 <= waits["p99_ns"] <= 1048576
+    assert waits["max_ns"] == 1000000000
+    out = tool("replay", "--as", "hist", record(script)).out
+    assert "barrier wait: 100," in out and "max 1 s" in out
+
+
+@pytest.mark.parametrize("how", ["trace", "top", "hist"])
+def test_cut_short_is_said(tool, record, how):
+    result = tool("replay", "--as", how, record(SCRIPT + "stop\n"))
+    assert result.status == 3
+    assert "cut short" in result.err and result.out
+
+
+def test_nothing_to_verify_is_said(tool, record):
+    """A pass, for nothing was missed, but not of transitions."""
+    text = tool("replay", record("load chunks=10 decision=1\nsnapshot first=0 count=10 state=Clean marks=3\n"))
+    assert (text.status, "every transition" in text.out) == (0, False), text.out
+    assert "no transition to verify" in text.out
+    text = tool("replay", record("load chunks=10\ntransition from=None action=Init to=Unwritten count=10\n"))
+    assert "every transition was seen and is legal" in text.out

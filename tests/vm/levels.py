@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What tests of the array as a whole need to know of its level, and no more."""
+import os
+
+import pytest
+
+
+def cases(names, *usual, long=()):
+    """parametrize(names, ...); what is in `long` is for `make check-long` only."""
+    return pytest.mark.parametrize(
+        names, [*usual, *(pytest.param(*one, marks=pytest.mark.long) for one in long)])
+
+
+EACH_LEVEL = cases("level, disks", (1, 2), long=[(10, 4), (5, 3), (6, 4)])
+PARITY = {4: 1, 5: 1, 6: 2}
+
+
+def first_sector(array, chunk):
+    """The array sector where a chunk begins; on RAID4/5/6 one of its array sectors."""
+    image = array.member_images()[0]
+    start = chunk * image.bitmap().chunksize
+    if image.level not in PARITY:
+        return start
+    stripe, within = divmod(start, image.chunk_sectors)
+    return stripe * image.chunk_sectors * (image.raid_disks - PARITY[image.level]) + within
+
+
+def make_unequal(array, chunk):
+    """A sector of the chunk on one member no longer fits the others; the array is stopped."""
+    images = {image.role: image for image in array.member_images()}
+    start = chunk * images[0].bitmap().chunksize + 1
+    if images[0].level in PARITY:
+        role, sector = images[0].raid_disks - 1, start
+    else:
+        role, sector = array.layout().copies(start)[-1]
+    with open(images[role].path, "r+b") as file:
+        os.pwrite(file.fileno(), b"unequal!" * 64, (images[role].data_offset + sector) * 512)
+
+
+def mismatches(array):
+    """Sectors that `check` finds wrong; the array runs and is not degraded."""
+    array.wait_sync()
+    array.set("sync_action", "check")
+    array.wait_sync()
+    return int(array.get("mismatch_cnt"))

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the tests of the kernel's promises share: trace events, device-mapper members, patterns."""
+import contextlib
+import re
+import struct
+import time
+
+TRACING = "/sys/kernel/tracing"
+AREA_BEGIN = 16             # sector of the bitmap area on a member that mdadm made
+AREA_SECTORS = 256
+HEADER = 1024               # bytes of the area before the first state byte
+
+
+# -- trace events -------------------------------------------------------------------------------
+
+LINE = re.compile(r"^\s*(?P<task>.+)-\d+\s+\[\d+\]\s+\S+\s+(?P<time>[\d.]+): (?P<name>\w+): "
+                  r"(?P<text>.*)$")
+TRANSITION = re.compile(r"(?P<change>\w+->\w+) (?P<action>\w+) flags=(?P<flags>\S*)$")
+BLOCK = re.compile(r"(?P<dev>\d+,\d+) (?P<rwbs>\w+)(?: \d+ \(.*?\))? (?P<sector>\d+) \+ (?P<sectors>\d+)")
+LOAD = re.compile(r"(?P<decision>first use|reload|stale)$")
+
+
+class Event:
+    """One line of the trace; its numbers are attributes: seq, chunk, count, page, sector, ..."""
+
+    def __init__(self, match):
+        self.task = match["task"].strip()
+        self.time = float(match["time"])
+        self.name = match["name"].removeprefix("llbitmap_")
+        self.text = match["text"]
+        for key, value in re.findall(r"(\w+)=(-?\d+)\b", self.text):
+            setattr(self, key, int(value))
+        if self.name.startswith("block_"):
+            block = BLOCK.match(self.text)
+            self.dev, self.rwbs = block["dev"], block["rwbs"]
+            self.sector, self.sectors = int(block["sector"]), int(block["sectors"])
+        elif self.name == "transition":
+            change = TRANSITION.search(self.text)
+            self.source, self.to = change["change"].split("->")
+            self.action = change["action"]
+            self.flags = set(change["flags"].split("|")) - {""}
+        elif self.name == "load":
+            self.decision = LOAD.search(self.text)[0]
+        elif self.name in ("writeback", "barrier", "daemon", "sync"):
+            self.op = re.search(r" (begin|end|wait|suspend|resume|timeout|start|skip|abort) ",
+                                self.text)[1]
+        elif self.name == "snapshot":
+            self.state = re.search(r"count=\d+ (\w+)", self.text)[1]
+
+    def chunks(self):
+        return range(self.chunk, self.chunk + self.count)
+
+    def __repr__(self):
+        return f"<{self.time:.6f} {self.task} {self.name} {self.text}>"
+
+
+def disk_prefix(vm):
+    """How `dev` of events of the VM's disks begins; each kernel numbers block drivers anew."""
+    return vm.read("/sys/block/vda/dev").partition(":")[0] + ","
+
+
+class Trace:
+    """with Trace(vm, "block/block_bio_queue") as trace: ...; trace.events("transition")
+
+    The events of llbitmap and the ones named are recorded while the block runs. They stay enabled
+    afterwards: less code of the running kernel is patched.
+    """
+
+    def __init__(self, vm, *events):
+        self.vm = vm
+        self.wanted = ("llbitmap", *events)
+        self._events = None
+
+    def __enter__(self):
+        enable = "".join(f"[ $(cat events/{name}/enable) = 1 ] || echo 1 > events/{name}/enable\n"
+                         for name in self.wanted)
+        self.vm.run(f"modprobe md-mod; cd {TRACING} && echo 0 > tracing_on && echo mono > trace_clock"
+                    f" && echo 16384 > buffer_size_kb\n{enable} : > trace && echo 1 > tracing_on")
+        return self
+
+    def __exit__(self, *_):
+        if self._events is None:
+            self.stop()
+
+    def stop(self):
+        """Ends the recording before the block does."""
+        text = self.vm.run(f"cd {TRACING} && echo 0 > tracing_on && cat trace").stdout
+        assert "LOST" not in text, "the trace buffer is too small"
+        matches = (LINE.match(line) for line in text.splitlines() if not line.startswith("#"))
+        self._events = [Event(match) for match in matches if match]
+        return self
+
+    def now(self):
+        """What was recorded so far; goes on recording."""
+        text = self.vm.read(f"{TRACING}/trace")
+        matches = (LINE.match(line) for line in text.splitlines() if not line.startswith("#"))
+        return [Event(match) for match in matches if match]
+
+    def all(self):
+        """Every event, in order."""
+        return self._events
+
+    def recorded(self, name, **wanted):
+        """As events(), while it goes on recording."""
+        return self._choose(self.now(), name, wanted)
+
+    def events(self, name, **wanted):
+        """Those of one name whose attributes are as wanted."""
+        return self._choose(self._events, name, wanted)
+
+    @staticmethod
+    def _choose(events, name, wanted):
+        return [event for event in events if event.name == name and
+                all(getattr(event, key) == value for key, value in wanted.items())]
+
+    def changes(self):
+        """{"Clean->Dirty Startwrite": chunks, ...}"""
+        counts = {}
+        for event in self.events("transition"):
+            key = f"{event.source}->{event.to} {event.action}"
+            counts[key] = counts.get(key, 0) + event.count
+        return counts
+
+    def chunks(self, action):
+        """The chunks that had a transition by this action."""
+        return sorted({chunk for event in self.events("transition", action=action)
+                       for chunk in event.chunks()})
+
+
+# -- device mapper ----------------------------------------------------------------------------------
+
+class Mapped:
+    """A device-mapper device over a whole disk, as a member whose behaviour can change.
+
+    Looked at from outside it is the disk: nothing is moved, ranges only behave differently.
+    """
+
+    def __init__(self, vm, name, disk):
+        self.vm = vm
+        self.name = name
+        self.disk = disk
+        self.path = disk.path
+        self.sectors = disk.size // 512
+        self.read = disk.read
+        vm.run("modprobe dm-delay")
+        vm.run(["dmsetup", "create", name, "--table", self._table()])
+        minor = vm.run(["dmsetup", "info", "-c", "--noheadings", "-o", "minor", name]).stdout.strip()
+        self.device = f"/dev/dm-{minor}"
+        self.number = f"{vm.run(['dmsetup', 'info', '-c', '--noheadings', '-o', 'major', name]).stdout.strip()},{minor}"
+        vm.borrow(self)
+
+    def __str__(self):
+        return self.device
+
+    def _table(self, ranges=()):
+        """All linear, but for ranges (first sector, sectors, target, more arguments)."""
+        lines, at = [], 0
+        for first, count, target, tail in [*sorted(ranges), (self.sectors, 0, "", "")]:
+            if first > at:
+                lines.append(f"{at} {first - at} linear {self.disk} {at}")
+            if count:
+                lines.append(f"{first} {count} {target} {tail}".rstrip())
+            at = first + count
+        return "\n".join(lines)
+
+    def load(self, *ranges):
+        self.vm.run(["dmsetup", "load", self.name, "--table", self._table(ranges)])
+        self.vm.run(["dmsetup", "resume", "--noflush", self.name])
+
+    def slow_range(self, milliseconds, first=AREA_BEGIN, count=AREA_SECTORS):
+        """For load(): writes (reads and flushes not) to a range take their time."""
+        where = f"{self.disk} {first}"
+        return first, count, "delay", f"{where} 0 {where} {milliseconds} {where} 0"
+
+    @staticmethod
+    def bad_range(first=AREA_BEGIN, count=AREA_SECTORS):
+        """For load(): all I/O to a range fails. Flushes of the member do not, unlike with
+        dm-flakey."""
+        return first, count, "error", ""
+
+    def plain(self):
+        self.load()
+
+    def delay_writes(self, milliseconds, *where):
+        self.load(self.slow_range(milliseconds, *where))
+
+    def fail(self, *where):
+        self.load(self.bad_range(*where))
+
+    def remove(self):
+        self.vm.run(f"for i in 1 2 3 4 5; do dmsetup remove {self.name} && exit; sleep 1; done; exit 1")
+
+
+def mapped_members(vm, count=2):
+    """Mapped devices over the VM's first disks, taken away when the test is over."""
+    return [Mapped(vm, f"m{disk.index}", disk) for disk in vm.disks[:count]]
+
+
+@contextlib.contextmanager
+def delayed(members, milliseconds, *where):
+    """Their writes to the bitmap's area, or to `where`, take that long."""
+    for member in members:
+        member.delay_writes(milliseconds, *where)
+    yield
+    for member in members:
+        member.plain()
+
+
+# -- small things -------------------------------------------------------------------------------------
+
+def errno_of(vm, path, text):
+    """The name of the error that writing text to a file gives, or None."""
+    code = ("import errno, os, sys\n"
+            "try: os.write(os.open(sys.argv[1], os.O_WRONLY), sys.argv[2].encode())\n"
+            "except OSError as e: print(errno.errorcode[e.errno])\n")
+    return vm.run(["python3", "-c", code, str(path), text]).stdout.strip() or None
+
+
+def write(vm, array, first=0, sectors=8, pattern=0x5a):
+    """One direct write of `sectors` sectors of a byte to sector `first`."""
+    vm.run(f"head -c {sectors * 512} /dev/zero | tr '\\0' '\\{pattern:o}' | "
+           f"dd of={array} bs={sectors * 512} seek={first * 512} oflag=direct,seek_bytes "
+           f"iflag=fullblock count=1 conv=notrunc status=none")
+
+
+def begin_write(vm, array, sector, pattern=0x41):
+    """A writer in the background, of 4 KiB."""
+    return vm.spawn(f"head -c 4096 /dev/zero | tr '\\0' '\\{pattern:o}' | "
+                    f"dd of={array} bs=4096 seek={sector * 512} oflag=direct,seek_bytes "
+                    f"iflag=fullblock count=1 conv=notrunc status=none", timeout=30)
+
+
+def outcome_is_stored(array):
+    """Waits for md's thread, which stores what the first load decided; maybe after mdadm is done."""
+    wait_until(array.vm, lambda: all(image.bitmap().events for image in array.member_images()))
+
+
+def reboot(vm, array):
+    """After a power cut the array is not assembled, but will be taken away."""
+    vm.boot()
+    vm._arrays.append(array)
+
+
+def keep_active(vm, array, sector=0):
+    """Writes once, and from then on no bitmap page is written that the test did not ask for: md
+    does not take the array for clean between writes, which would cost a superblock, and with it a
+    page, and the daemon sleeps."""
+    array.set("safe_mode_delay", 0)
+    array.set("llbitmap/daemon_sleep", 3600)
+    write(vm, array, sector)
+
+
+def discard(vm, array, first, sectors):
+    vm.run(f"blkdiscard -f -o {first * 512} -l {sectors * 512} {array}")
+
+
+def states(array, first=0, count=None):
+    """State bytes of chunks in memory, through the snapshot events."""
+    with Trace(array.vm) as trace:
+        array.set("llbitmap/snapshot", 1)
+    found = {}
+    for event in trace.events("snapshot"):
+        found.update(dict.fromkeys(event.chunks(), event.state))
+    chunks = array.metadata()["chunks"]
+    assert sorted(found) == list(range(chunks))
+    last = chunks if count is None else first + count
+    return [found[chunk] for chunk in range(first, last)]
+
+
+def on_disk(array):
+    """The state bytes of each member, read from outside; the guest wrote them without cache."""
+    return [image.bitmap().states() for image in array.member_images()]
+
+
+def hot_add(vm, array):
+    """Gives a running array without bitmap a lockless one. mdadm --grow 4.6 takes the word and
+    makes a classic one, so here the superblock of a new bitmap is written from outside."""
+    for image in array.member_images():
+        with open(image.path, "r+b") as file:
+            file.seek(AREA_BEGIN * 512)
+            file.write(struct.pack("<II16sQQQIIIII", 0x6d746962, 6, image.array_uuid.bytes, 0, 0,
+                                   image.size, 1 << 3, 65536, 5, 0, AREA_SECTORS))
+    for member in array.members:
+        vm.run(["blockdev", "--flushbufs", member])
+    array.set("bitmap_type", "llbitmap")
+    # md is busy for a moment after each change
+    wait_until(vm, lambda: errno_of(vm, f"{array.sysfs}/bitmap/location", "+8") != "EBUSY")
+    assert "[llbitmap]" in array.get("bitmap_type")
+
+
+def member_writes(vm, member):
+    """Sectors written to a member since boot."""
+    return int(vm.read(f"/sys/block/{str(member).rpartition('/')[2]}/stat").split()[6])
+
+
+def wait_until(vm, condition, timeout=30, what="it does not happen"):
+    deadline = time.monotonic() + timeout * vm.scale
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Kernels with a bug put in on purpose: the audit names the rule that each one breaks, live
+and from a recording of the same run. The kernel without bug passes under the same load."""
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+from vmtest import DiskOptions
+from vmtest.environment import build_dir, run_tool
+
+BUGS = pathlib.Path(__file__).parent / "bugs"
+TOOL = build_dir() / "llbitmapctl"
+
+# bug -> the rule to be named, the only one: of concurrency or order, of table or geometry, and
+# bugs whose transitions claim a context that other events deny
+RULES = {
+    "daemon-without-drain": "drained-clean",
+    "event-before-change": "continuity",
+    "lost-update": "continuity",
+    "double-event": "sequence",
+    "clean-while-degraded": "degraded-keep",
+    "degraded-write-dirty": "degraded-write",
+    "recovery-for-resync": "resync-first",
+    "chunk-too-many": "range",
+    "drain-only-claimed": "drained-clean",
+    "flush-error-ignored": "drained-clean",
+    "discard-without-drain": "whole-discard",
+    "writer-does-not-wait": "suspended-page",
+    "write-before-bitmap": "durable-first",
+    "durable-too-early": "bitmap-write",
+    "unload-one-short": "sequence",
+}
+
+# Caught by what other events show, not by the transition itself; the others are in `make check`.
+LONG = ["drain-only-claimed", "flush-error-ignored", "discard-without-drain",
+        "writer-does-not-wait", "write-before-bitmap", "durable-too-early", "unload-one-short"]
+
+# record runs the audit, and that the load: both see all of it
+SESSION = """
+llbitmapctl record -o /mnt/out/{name}.llbrec -- bash -c '
+	llbitmapctl audit --json -- /mnt/tests/vm/bugs/load {array} {chunk_bytes} {chunks} {members} \
+		>/mnt/out/{name}.json 2>/mnt/out/{name}.log
+	echo $? >/mnt/out/{name}.status'
+"""
+
+
+def audit_load(boot_vm, name, modules=""):
+    """(status, report) of the audit, and of the replay, which needs no VM."""
+    vm = boot_vm(disks=3, cpus=1, disk=DiskOptions(size="64M"), modules=modules)
+    array = vm.create_array(level=1, disks=3, size=16384, assume_clean=True)
+    geometry = array.metadata()
+    vm.run(SESSION.format(name=name, array=array, chunks=geometry["chunks"],
+                          chunk_bytes=geometry["chunksize"] * 512,
+                          members=" ".join(map(str, vm.disks[:3]))), timeout=120)
+    log = (vm.out / f"{name}.log").read_text()
+    assert "the command" not in log, f"the load did not come to its end: {log}"
+    live = int((vm.out / f"{name}.status").read_text()), json.loads(
+        (vm.out / f"{name}.json").read_text())
+    done = subprocess.run([TOOL, "replay", "--json", vm.out / f"{name}.llbrec"],
+                          capture_output=True, text=True, check=False)
+    return live, (done.returncode, json.loads(done.stdout))
+
+
+def test_no_bug(boot_vm):
+    """Its load has what each bug needs to show."""
+    for status, report in audit_load(boot_vm, "none"):
+        assert (status, report["verdict"], report["violations"]) == (0, "pass", 0)
+        cells = {(cell["from"], cell["action"]): cell["chunks"]
+                 for cell in report["coverage"]["cells"]}
+        for cell in (("Clean", "Startwrite"), ("Dirty", "Daemon"), ("Dirty", "Startsync"),
+                     ("NeedSync", "Startsync"), ("Syncing", "Endsync"), ("Dirty", "Discard")):
+            assert cells[cell], cell
+        assert report["coverage"]["rules"]["degraded-write"]
+
+
+@pytest.mark.parametrize("bug", [pytest.param(bug, marks=pytest.mark.long if bug in LONG else ())
+                                 for bug in RULES])
+def test_bug(boot_vm, bug):
+    modules = run_tool(BUGS / "build", BUGS / f"{bug}.patch")
+    live, replayed = audit_load(boot_vm, bug, modules)
+    for status, report in (live, replayed):
+        assert (status, report["verdict"]) == (1, "fail")
+        assert set(report["broken"]) == {RULES[bug]}
+        first = report["details"][0]
+        assert first["rule"] == RULES[bug]
+        assert first["array"] == "md0"
+
+
+def test_every_patch_is_tried():
+    assert {patch.stem for patch in BUGS.glob("*.patch")} == set(RULES)

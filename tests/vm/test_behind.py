@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Members that may lag behind: write-mostly, with write-behind.
+
+A write-behind write is complete for its submitter while a slow member still lacks it. The chunk
+must not become Clean before that member has it, whatever happens meanwhile.
+"""
+import struct
+
+import pytest
+
+from support import AREA_BEGIN, Trace, mapped_members, on_disk, states, wait_until, write
+from vmtest import DiskOptions
+
+CHUNK = 128
+pytestmark = pytest.mark.vm(disks=3, cpus=1, disk=DiskOptions(size="96M"))
+
+
+def behind_array(vm, backlog=100, count=2, **options):
+    """RAID1 whose last member is write-mostly, as mdadm makes it; the members are mapped ones."""
+    members = mapped_members(vm, count)
+    array = vm.create_array(level=1, disks=count, size=65536,
+                            members=[*members[:-1], "--write-mostly", members[-1]],
+                            extra=(f"--write-behind={backlog}",), **options)
+    assert "write_mostly" in array.member_state(members[-1])
+    array.set("safe_mode_delay", 0)
+    write(vm, array, 4096)
+    return array, members
+
+
+def slow_down(member, milliseconds):
+    """Writes of data take their time, those of superblocks and bitmap do not."""
+    member.delay_writes(milliseconds, 2048, member.sectors - 2048)
+
+
+def behind_on_disk(array):
+    return [image.bitmap().write_behind for image in array.member_images()]
+
+
+def test_backlog_is_kept(vm):
+    """As said to mdadm, kept in the bitmap's superblock, changed in sysfs."""
+    array, members = behind_array(vm, 100)
+    assert array.get("bitmap/backlog") == "100"
+    assert behind_on_disk(array) == [100, 100]
+    array.stop()
+    assert behind_on_disk(array) == [100, 100]
+    array.assemble()
+    assert array.get("bitmap/backlog") == "100"
+    write(vm, array)
+    array.set("bitmap/backlog", 7)
+    assert behind_on_disk(array) == [7, 7]
+    array.stop()
+    array.assemble()
+    assert array.get("bitmap/backlog") == "7"
+    write(vm, array)
+
+    # and it is used
+    slow_down(members[1], 1500)
+    with Trace(vm, "block/block_bio_complete") as trace:
+        write(vm, array, 8192)
+        array.flush()
+    members[1].plain()
+    told = max(event.time for event in trace.events("block_bio_complete", dev="9,0"))
+    done = max(event.time for event in trace.events("block_bio_complete", dev=members[1].number)
+               if event.sector >= 8192 and "W" in event.rwbs and event.sectors)
+    assert done - told > 1.0, "it was no write-behind"
+    array.stop()
+
+    # nonsense on disk
+    for image in array.member_images():
+        with open(image.path, "r+b") as file:
+            file.seek(AREA_BEGIN * 512 + 60)
+            file.write(struct.pack("<I", 20000))
+    devices = " ".join(map(str, [*members, *vm.disks]))
+    vm.run(f"for d in {devices}; do blockdev --flushbufs $d; done")
+    mark = vm.log.size()
+    array.assemble()
+    assert "write_behind 20000 on disk is out of range" in vm.dmesg(mark)
+    assert array.get("bitmap/backlog") == "0"
+    write(vm, array)
+    array.flush()
+    assert behind_on_disk(array) == [0, 0]
+
+
+def test_power_cut_with_a_write_behind(vm):
+    """The daemon and a flush leave the chunk alone; the next assembly syncs it."""
+    array, members = behind_array(vm)
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    array.flush()
+    slow_down(members[1], 60000)
+    with Trace(vm) as trace:
+        write(vm, array, 20 * CHUNK, pattern=0x61)
+        flush = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
+        vm.run("sleep 3")
+    assert trace.chunks("Startwrite") == [20] and trace.chunks("Daemon") == []
+    assert states(array, 20, 1) == ["Dirty"]
+    vm.power_cut()
+    del flush
+    first, second = array.member_images()
+    assert first.data(20 * CHUNK, 8) == b"\x61" * 4096
+    assert second.data(20 * CHUNK, 8) == bytes(4096), "the member was not slow"
+    assert [content[20] for content in on_disk(array)] == [2, 2]
+
+    vm.boot()
+    array.members = vm.disks[:2]
+    vm._arrays.append(array)
+    with Trace(vm) as trace:
+        array.bring_up()
+    assert 20 in trace.chunks("Startsync") and len(trace.chunks("Startsync")) <= 2
+    assert "write_mostly" in array.member_state(vm.disks[1])
+    array.flush()
+    assert array.unequal() == []
+    assert array.member_images()[1].data(20 * CHUNK, 8) == b"\x61" * 4096
+
+
+def test_stop_waits_for_a_write_behind(vm):
+    """As a whole: the last state on disk is Clean, and true."""
+    array, members = behind_array(vm)
+    array.flush()
+    slow_down(members[1], 2000)
+    write(vm, array, 30 * CHUNK, pattern=0x62)
+    with Trace(vm, "block/block_bio_complete") as trace:
+        array.stop()
+    done = [event.time for event in trace.events("block_bio_complete", dev=members[1].number)
+            if event.sector >= 2048 and "W" in event.rwbs and event.sectors]
+    assert done, "the write was complete before the stop"
+    cleaned = [event.time for event in trace.events("transition", action="Daemon")]
+    assert cleaned and min(cleaned) > max(done)
+    assert trace.events("unload")[0].time > max(done)
+    members[1].plain()
+    vm.run("sync")
+    assert array.member_images()[1].data(30 * CHUNK, 8) == b"\x62" * 4096
+    assert [set(content) for content in on_disk(array)] == [{1}, {1}]
+    array.assemble()
+
+
+def test_write_behind_fails_late(vm):
+    """The submitter was told that it is complete; the member that fails then is failed, the chunk
+    stays to be synced."""
+    array, members = behind_array(vm)
+    array.flush()
+    slow = members[1]
+    vm.run(["dmsetup", "create", "bad", "--table", f"0 {slow.sectors} error"])
+    try:
+        minor = vm.run("dmsetup info -c --noheadings -o minor bad").stdout.strip()
+        slow.load((2048, slow.sectors - 2048, "delay",
+                   f"{slow.disk} 2048 0 /dev/dm-{minor} 2048 1000 {slow.disk} 2048 0"))
+        with Trace(vm) as trace:
+            write(vm, array, 40 * CHUNK, pattern=0x63)
+            assert array.degraded() == 0
+            flush = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
+            wait_until(vm, lambda: "faulty" in array.member_state(slow))
+            flush.wait()
+    finally:
+        slow.plain()
+        vm.run("dmsetup remove bad", check=False)
+    assert trace.chunks("Daemon") == []
+    assert states(array, 40, 1)[0] in ("Dirty", "NeedSync")
+    array.remove(slow)
+    array.re_add(slow)
+    array.wait_sync()
+    array.wait_in_sync()
+    array.flush()
+    assert array.degraded() == 0
+    assert "write_mostly" in array.member_state(slow)
+    assert array.unequal() == []
+    assert array.member_images()[1].data(40 * CHUNK, 8) == b"\x63" * 4096
+
+
+def test_discard_behind_a_write_behind(vm):
+    """A whole discard ends in Unwritten only when the member that lags has done it, and not where
+    a write that nobody waits for was still on its way."""
+    array, members = behind_array(vm)
+    array.flush()
+    slow_down(members[1], 1500)
+    with Trace(vm, "block/block_bio_complete") as trace:
+        write(vm, array, 50 * CHUNK, pattern=0x64)
+        vm.run(f"blkdiscard -f -o {50 * CHUNK * 512} -l {2 * CHUNK * 512} {array}")
+        array.flush()
+    members[1].plain()
+    done = [event.time for event in trace.events("block_bio_complete", dev=members[1].number)
+            if event.sector >= 2048 and event.sectors and set(event.rwbs) & set("WD")]
+    assert len(done) >= 2
+    discarded = trace.events("transition", action="Discard")
+    assert trace.chunks("Discard") == [51]
+    assert states(array, 50, 2) == ["Clean", "Unwritten"]
+    assert all(event.time > max(done) for event in discarded)
+    array.settle()
+    assert array.unequal() == []

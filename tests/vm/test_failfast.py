@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Members that are to fail rather than to be waited for (mdadm --failfast)."""
+import pytest
+
+from support import (AREA_BEGIN, AREA_SECTORS, TRACING, Trace, keep_active, mapped_members, on_disk,
+                     states, wait_until, write)
+from vmtest import DiskOptions
+
+CHUNK = 128
+FAILFAST = 3 << 8           # REQ_FAILFAST_DEV | REQ_FAILFAST_TRANSPORT
+PROBE = ("t:probes/queued block_bio_queue flags=bio->bi_opf:u32 where=bio->bi_iter.bi_sector:u64 "
+         "device=bio->bi_bdev->bd_dev:u32")
+pytestmark = pytest.mark.vm(disks=3, cpus=1, disk=DiskOptions(size="96M"))
+LEVELS = pytest.mark.parametrize("level", [1, 10])
+
+
+@pytest.fixture
+def probe(vm):
+    """Flags of requests, which the block layer's own events do not show."""
+    vm.write(f"{TRACING}/dynamic_events", PROBE)
+    yield "probes/queued"
+    vm.run(f"cd {TRACING} && echo 0 > events/probes/enable && "
+           f"echo '-:probes/queued' >> dynamic_events")
+
+
+def bitmap_writes(trace, member):
+    """Whether each write of a bitmap page to the member was one that fails fast."""
+    major, minor = map(int, member.number.split(","))
+    return [bool(event.flags & FAILFAST) for event in trace.events("queued")
+            if event.device == major << 20 | minor and event.flags & 1
+            and AREA_BEGIN <= event.where < AREA_BEGIN + AREA_SECTORS]
+
+
+def failfast_array(vm, level):
+    members = mapped_members(vm)
+    array = vm.create_array(level=level, disks=2, members=["--failfast", *members], size=65536)
+    for member in members:
+        assert "failfast" in array.member_state(member)
+    keep_active(vm, array, 4096)
+    return array, members
+
+
+@LEVELS
+def test_data_write_fails(vm, probe, level):
+    """The member goes at once; what it lacks is synced when it is back."""
+    array, members = failfast_array(vm, level)
+    with Trace(vm, probe) as trace:
+        write(vm, array, 10 * CHUNK, pattern=0x21)
+    assert [bitmap_writes(trace, member) for member in members] == [[True], [True]]
+    array.flush()
+    members[1].fail(2048, members[1].sectors - 2048)
+    write(vm, array, 11 * CHUNK, pattern=0x22)
+    wait_until(vm, lambda: "faulty" in array.member_state(members[1]))
+    array.flush()
+    members[1].plain()
+    assert states(array, 11, 1)[0] in ("Dirty", "NeedSync")
+    assert on_disk(array)[0][11] in (2, 3)
+    array.remove(members[1])
+    array.re_add(members[1])
+    array.wait_sync()
+    array.wait_in_sync()
+    array.flush()
+    assert array.degraded() == 0
+    assert array.unequal() == []
+
+
+@LEVELS
+def test_bitmap_write_fails(vm, probe, level):
+    """A member that others make up for goes; the last one is asked a second time, patiently."""
+    array, members = failfast_array(vm, level)
+    members[1].fail()
+    with Trace(vm, probe) as trace:
+        write(vm, array, 12 * CHUNK, pattern=0x23)
+    wait_until(vm, lambda: "faulty" in array.member_state(members[1]))
+    assert bitmap_writes(trace, members[1]) == [True]
+    assert all(bitmap_writes(trace, members[0]))
+
+    mark = vm.log.size()
+    members[0].fail()
+    with Trace(vm, probe) as trace:
+        write(vm, array, 13 * CHUNK, pattern=0x24)
+    assert bitmap_writes(trace, members[0])[:2] == [True, False]
+    tries = trace.events("writeback", op="end")
+    assert [bool(event.error) for event in tries] == [True, True]
+    assert "no member takes bitmap writes" in vm.dmesg(mark)
+    assert "in_sync" in array.member_state(members[0])
+    for member in members:
+        member.plain()

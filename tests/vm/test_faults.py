@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Members that fail reads or writes at a bad moment: nothing hangs, nothing is taken for good."""
+import pytest
+
+from support import (AREA_BEGIN, HEADER, Trace, begin_write, hot_add, keep_active, mapped_members,
+                     reboot, states, wait_until, write)
+from vmtest import DiskOptions
+
+CHUNK = 128
+pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="256M"))
+
+
+def overwrite(image, sector, data):
+    """Changes a member behind the guest's back; the guest reads it without cache."""
+    with open(image.path, "r+b") as file:
+        file.seek(sector * 512)
+        file.write(data)
+
+
+def test_member_that_md_keeps_refuses_the_bitmap(vm):
+    """Its partner is gone, so md does not fail it: others taking the bitmap is not enough."""
+    members = mapped_members(vm, 4)
+    array = vm.create_array(level=10, disks=4, members=members, size=65536)
+    keep_active(vm, array, 4096)
+    array.flush()
+    layout = array.layout()
+    sector = next(sector for sector in range(0, layout.sectors, layout.piece)
+                  if {role for role, _ in layout.copies(sector)} == {2, 3})
+    array.fail(members[1])
+    array.remove(members[1])
+    members[0].fail()
+    mark = vm.log.size()
+    with Trace(vm, "block/block_bio_queue") as trace:
+        write(vm, array, sector, pattern=0x4b)
+    assert array.member_state(members[0]) == ["in_sync"]
+    assert "no member takes bitmap writes" in vm.dmesg(mark)
+    failed = max(event.time for event in trace.events("error") if "no member" in event.text)
+    for member in members[2:]:
+        queued = trace.events("block_bio_queue", dev=member.number)
+        data = min(event.time for event in queued if event.sector > 272 and "W" in event.rwbs)
+        assert any(event.sector == 8 and failed < event.time < data for event in queued)
+
+    vm.power_cut()
+    array.members = vm.disks[:4]
+    reboot(vm, array)
+    with Trace(vm) as trace:
+        array.assemble([vm.disks[0], *vm.disks[2:]], extra=["--run"])
+    assert trace.events("load")[0].decision == "stale"
+    found = {chunk: event.state for event in trace.events("snapshot") for chunk in event.chunks()}
+    assert found[sector // CHUNK] == "NeedSync"
+    array.wait_sync()
+
+
+def test_read_error_while_writes_wait_for_the_superblock(vm):
+    """The array's thread must not freeze the array for ones that only it can let go."""
+    members = mapped_members(vm, 3)
+    array = vm.create_array(level=1, disks=3, members=members, size=65536)
+    keep_active(vm, array, 4096)
+    array.flush()
+    array.set(f"dev-{members[2].device[5:]}/state", "writemostly")    # is read last
+    bad = members[0].bad_range(array.member_images()[0].data_offset + 4096, 8)
+    members[0].load(members[0].bad_range(), bad)
+    members[1].load(members[1].slow_range(3000), bad)
+    members[2].load(members[2].slow_range(3000))
+    with Trace(vm) as trace:
+        writer = begin_write(vm, array, 5 * CHUNK)
+        wait_until(vm, lambda: trace.recorded("writeback", op="begin"))
+        reader = vm.spawn(f"dd if={array} bs=4096 skip={4096 * 512} iflag=direct,skip_bytes "
+                          f"count=1 status=none | tr -dc Z | wc -c", timeout=20)
+        assert reader.wait().stdout.strip() == "4096", "other data than were written"
+        writer.wait()
+    begin, end = trace.events("writeback")[:2]
+    assert end.op == "end" and end.time - begin.time > 2.5, "the members were not slow"
+    assert "faulty" in array.member_state(members[0])
+    assert "in_sync" in array.member_state(members[2])
+    for member in members:
+        member.plain()
+    image = array.member_images()[-1]
+    assert members[2].read(image.data_offset + 5 * CHUNK, 8) == b"A" * 4096
+
+
+def test_resync_that_can_read_no_copy(vm):
+    """raid10 compares nothing then, and the chunk must not count as synced (promise 4)."""
+    members = mapped_members(vm, 4)
+    array = vm.create_array(level=10, disks=4, members=members, size=65536)
+    array.set("llbitmap/daemon_sleep", 3600)        # it does not try again by itself
+    write(vm, array, 8 * CHUNK, CHUNK, pattern=0x21)
+    array.flush()
+    images = array.member_images()
+    copies = array.layout().copies(8 * CHUNK)
+    assert len(copies) == 2
+    role, where = copies[1]
+    overwrite(images[role], images[role].data_offset + where + 40, b"different")
+    for role, where in copies:
+        members[role].fail(images[role].data_offset + where, CHUNK)
+    with Trace(vm) as trace:
+        array.set("llbitmap/mark", 8)
+        wait_until(vm, lambda: trace.recorded("sync", op="start"))
+        array.wait_sync()
+    assert trace.chunks("Startsync") == [8]
+    assert states(array, 8, 1) == ["NeedSync"]
+    assert array.degraded() == 0
+
+    for member in members:
+        member.plain()
+    assert array.unequal() != []
+    array.set("llbitmap/mark", 8)
+    array.wait_in_sync()
+    array.wait_sync()
+    array.flush()
+    assert states(array, 8, 1) == ["Clean"]
+    assert array.unequal() == []
+
+
+def test_chunk_that_begins_with_a_bad_block(vm):
+    """No resync makes it Syncing, so it stays NeedSync; one is enough to find that out."""
+    array = vm.create_array(level=10, disks=4, bitmap="none", size=65536)
+    write(vm, array, 0, 16 * CHUNK)
+    role, where = array.layout().copies(8 * CHUNK)[1]
+    image = array.member_images()[role]
+    name = f"dev-{str(array.members[role])[5:]}"
+    array.set(f"{name}/bad_blocks", f"{image.data_offset + where} 8")
+    hot_add(vm, array)
+    assert array.get(f"{name}/bad_blocks") == f"{image.data_offset + where} 8"
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    array.flush()
+    mark = vm.log.size()
+    array.set("llbitmap/mark", "8-9")
+    array.wait_bits(lambda bits: bits["need sync"] == 1 and bits["syncing"] == 0)
+    vm.run("sleep 6")
+    assert vm.dmesg(mark).count("resync of RAID array") in (1, 2)
+    assert states(array, 8, 2) in (["NeedSync", "Clean"], ["NeedSync", "Dirty"])
+    assert array.get("sync_action") == "idle"
+
+
+# -- the bitmap of one member cannot be read ------------------------------------------------------
+
+def with_two_pages(vm):
+    members = mapped_members(vm, 3)
+    array = vm.create_array(level=1, disks=3, members=members)
+    assert array.metadata()["chunks"] > 4096 - HEADER
+    write(vm, array, 5 * CHUNK)
+    write(vm, array, 3500 * CHUNK)
+    array.flush()
+    return members, array
+
+
+def test_bitmap_is_read_from_one_member(vm):
+    """Not the pages that one had together with those of another."""
+    members, array = with_two_pages(vm)
+    array.stop()
+    for image in array.member_images()[1:]:
+        overwrite(image, AREA_BEGIN, image.bitmap().raw[:HEADER + 5] + b"\3" +
+                  image.bitmap().raw[HEADER + 6:4096])
+    members[0].fail(AREA_BEGIN + 8, 8)
+    with Trace(vm) as trace:
+        array.assemble()
+    assert [event for event in trace.events("error") if "read" in event.text], \
+        "another member was asked first"
+    found = {chunk: event.state for event in trace.events("snapshot") for chunk in event.chunks()}
+    assert found[5] == "NeedSync"
+    assert found[3500] == "Clean"
+    array.readwrite()
+    array.wait_in_sync()
+    array.wait_sync()
+
+
+def test_other_members_have_no_bitmap_either(vm):
+    """Theirs are blank: that would say that nothing was ever written."""
+    members, array = with_two_pages(vm)
+    array.stop()
+    for image in array.member_images()[1:]:
+        overwrite(image, AREA_BEGIN, bytes(2 * 4096))
+    members[0].fail(AREA_BEGIN + 8, 8)
+    mark = vm.log.size()
+    result = array.assemble(check=False)
+    assert result.rc != 0
+    assert "no member's bitmap can be read" in vm.dmesg(mark)
+    members[0].plain()
+    array.assemble()
+    assert array.bits()["unwritten"] == 0
+    assert states(array, 3500, 1) == ["Clean"]

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Members that join while the array is written to: the whole bitmap is there before they count.
+
+The joining disk's writes are logged by QEMU in the order in which they were done. Played again up
+to the superblock that first says "in sync", it shows what a power cut at that moment leaves.
+"""
+import struct
+import uuid
+
+import pytest
+
+from levels import cases
+from support import AREA_BEGIN, AREA_SECTORS, HEADER, on_disk, states, wait_until, write
+from vmtest import DiskOptions
+from vmtest.logwrites import LogWrites
+from vmtest.member import MD_MAGIC, SPARE_ROLES, BitmapImage
+
+CHUNK = 128
+GARBAGE = 0x55
+SUPER = 8                   # sector of md's superblock
+RECOVERY_OFFSET = 2         # feature: the member is being filled
+PLAIN, LOGGED = DiskOptions(size="1G"), DiskOptions(size="1G", log_writes=True)
+pytestmark = pytest.mark.vm(cpus=1, each_disk=(PLAIN,) * 4 + (LOGGED,))
+
+
+
+def in_sync(superblock, array_uuid):
+    """Whether a superblock says of its own disk that it has all data."""
+    magic, _, features = struct.unpack_from("<III", superblock)
+    if magic != MD_MAGIC or uuid.UUID(bytes=bytes(superblock[16:32])) != array_uuid:
+        return False
+    number, = struct.unpack_from("<I", superblock, 160)
+    most, = struct.unpack_from("<I", superblock, 220)
+    if number >= most or features & RECOVERY_OFFSET:
+        return False
+    return struct.unpack_from("<H", superblock, 256 + 2 * number)[0] < SPARE_ROLES
+
+
+def area_when_in_sync(disk, array_uuid, begin=0):
+    """The bitmap area when the log, from entry `begin` on, first has the disk in sync."""
+    end = AREA_BEGIN + AREA_SECTORS
+    head = bytearray(end * 512)
+    joined = False
+    with LogWrites(disk.log_path) as log:
+        for entry in log:
+            if not entry.is_write() or entry.sector >= end:
+                continue
+            data = log.data(entry)[:(end - entry.sector) * 512]
+            head[entry.sector * 512:entry.sector * 512 + len(data)] = data
+            covers = entry.sector <= SUPER < entry.sector + entry.sectors
+            now = covers and in_sync(head[SUPER * 512:SUPER * 512 + 4096], array_uuid)
+            if entry.index < begin:
+                continue
+            if now and not joined:
+                return BitmapImage(bytes(head[AREA_BEGIN * 512:]))
+    raise AssertionError("the log does not have it in sync")
+
+
+def log_length(disk):
+    with LogWrites(disk.log_path) as log:
+        return log.count
+
+
+def garbage(vm, disk):
+    """What is in the area of a disk that was used for something else."""
+    vm.run(f"tr '\\0' '\\{GARBAGE:o}' < /dev/zero | dd of={disk} bs=4096 seek=2 count=32 "
+           f"oflag=direct iflag=fullblock status=none")
+
+
+@cases("level, disks, how", (1, 2, "add"), (1, 2, "re-add"), (10, 4, "replace"),
+       long=[(1, 2, "replace"), (10, 4, "add"), (10, 4, "re-add")])
+def test_bitmap_is_there_first(vm, level, disks, how):
+    joining = vm.disks[4]
+    members = [*vm.disks[:disks - 1], joining] if how == "re-add" else vm.disks[:disks]
+    array = vm.create_array(level=level, disks=disks, members=members, assume_clean=False,
+                            size=(1000 << 10) // (disks // 2))
+    array.wait_sync()
+    chunks = array.metadata()["chunks"]
+    pages = -(-(HEADER + chunks) // 4096)
+    assert pages >= 5
+    array.set("llbitmap/daemon_sleep", 3600)
+    clean = [100, 3500, 7000, 7001, 11200, chunks - 1]
+    for chunk in clean:
+        write(vm, array, chunk * CHUNK, pattern=chunk % 200 + 20)
+    array.flush()
+    dirty = [101, 3501, 7003, chunks - 2]
+    for chunk in dirty:
+        write(vm, array, chunk * CHUNK, pattern=chunk % 200 + 20)
+    needsync = []
+    leaving = members[-1]
+    if how != "replace":
+        array.fail(leaving)
+        array.remove(leaving)
+        needsync = [102, 7005, 11300]
+        for chunk in needsync:
+            write(vm, array, chunk * CHUNK, pattern=chunk % 200 + 20)
+    if how != "re-add":
+        garbage(vm, joining)
+    else:
+        # what it missed, and more than that, is no longer on it
+        vm.run(f"tr '\\0' '\\{GARBAGE:o}' < /dev/zero | dd of={joining} bs=4096 seek=3 count=31 "
+               f"oflag=direct iflag=fullblock status=none")
+    begin = log_length(joining)
+
+    # data go to pages 0 and 1 meanwhile, and a whole new chunk now and then
+    writer = vm.spawn(f"fio --name=w --filename={array} --rw=randwrite --bs=4k --direct=1 "
+                      f"--time_based --runtime=600 --offset=20M --size=185M --thinktime=20ms --randseed=9")
+    if how == "replace":
+        array.add(joining)
+        vm.run(f"mdadm {array} --replace {leaving} --with {joining}")
+    else:
+        array.manage(how, joining)
+        if joining not in array.members:
+            array.members.append(joining)
+    wait_until(vm, lambda: "in_sync" in array.member_state(joining), 120)
+    vm.run("sleep 0.5")
+    writer.signal(2)
+    writer.wait(check=False)
+    array.wait_sync()
+    array.settle()
+
+    found = area_when_in_sync(joining, array.member_images()[0].array_uuid, begin)
+    other = array.member_images()[0].bitmap()
+    for field in ("magic", "version", "uuid", "sync_size", "chunksize", "sectors_reserved",
+                  "state"):
+        assert getattr(found, field) == getattr(other, field), field
+    content = found.states()
+    assert len(content) == chunks
+    wrong = {chunk: content[chunk] for chunk in clean if content[chunk] != 1}
+    assert wrong == {}, "Clean chunks"
+    wrong = {chunk: content[chunk] for chunk in dirty + needsync if content[chunk] not in (2, 3, 4)}
+    assert wrong == {}, "chunks to be synced"
+    idle = set(range(4000, chunks)) - {*clean, *dirty, *needsync}
+    wrong = {chunk: content[chunk] for chunk in idle if content[chunk] != 0}
+    assert wrong == {}, f"{len(wrong)} Unwritten chunks"
+
+    array.wait_in_sync()
+    if how == "replace":
+        array.remove(leaving)
+    array.flush()
+    assert array.degraded() == 0
+    left = {str(leaving)} if how != "re-add" else set()
+    stay = [disk for disk in array.members if str(disk) not in left]
+    gone = [disk for disk in array.members if str(disk) in left]
+    array.members = stay
+    contents = on_disk(array)
+    assert len(contents) == disks
+    assert all(one == contents[0] for one in contents)
+    written = {chunk for chunk, state in enumerate(states(array)) if state == "Clean"}
+    images, layout = array.member_images(), array.layout()
+    assert [chunk for chunk in sorted(written)
+            if layout.unequal(images, chunk * CHUNK, chunk * CHUNK + CHUNK - 1)] == []
+    array.members = stay + gone
+
+
+@pytest.mark.parametrize("what", ["superblock", "everything"])
+def test_in_sync_member_without_the_bitmap(vm, what):
+    """Its data are good, its bitmap is not: it gets the whole one, not only what changes."""
+    array = vm.create_array(level=1, disks=2, assume_clean=False)
+    array.wait_sync()
+    chunks = array.metadata()["chunks"]
+    written = [100, 3500, 7000, 11200, chunks - 1]
+    for chunk in written:
+        write(vm, array, chunk * CHUNK)
+    array.stop()
+    wanted = on_disk(array)
+    first, second = array.members
+    with open(first.path, "r+b") as file:
+        file.seek(AREA_BEGIN * 512)
+        file.write(bytes([GARBAGE if what == "superblock" else 0])
+                   * (256 if what == "superblock" else AREA_SECTORS * 512))
+        if what == "superblock":
+            file.seek(AREA_BEGIN * 512 + HEADER)
+            file.write(bytes(chunks))
+    vm.run(f"blockdev --flushbufs {first}")
+    mark = vm.log.size()
+    array.assemble([second, first])
+    write(vm, array, 100 * CHUNK)
+    array.flush()
+    assert "bitmap superblock has magic" in vm.dmesg(mark)
+    array.stop()
+    assert on_disk(array) == wanted
+
+    # for the other one may be gone next time
+    array.assemble([first], extra=("--run",))
+    array.readwrite()
+    assert [chunk for chunk, state in enumerate(states(array)) if state == "Clean"] == written
+    spare = vm.disks[2]
+    array.add(spare)
+    array.wait_sync()
+    array.flush()
+    array.stop()
+    images = {image.path: image for image in array.member_images()}
+    for chunk in written:
+        old, new = (images[disk.path].data(chunk * CHUNK, 8) for disk in (first, spare))
+        assert old == new
+    assert images[spare.path].data(7000 * CHUNK, 8) == b"\x5a" * 4096

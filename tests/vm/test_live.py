@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The tool on the running kernel: what it shows and verifies, how it ends, what it says."""
+import json
+import shlex
+import signal
+import time
+
+import pytest
+
+from vmtest import DiskOptions
+
+pytestmark = pytest.mark.vm(disks=8, disk=DiskOptions(size="128M"), memory="1G")
+
+FIO = ("fio --name=w --filename={0} --rw=randwrite --bs=4k --size={1} --direct=1"
+       " --ioengine=libaio --iodepth=16 --output=/dev/null")
+
+
+def tool(vm, args, check=True, **more):
+    return vm.run("llbitmapctl " + args, check=check, **more)
+
+
+def documents(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def name_of(array):
+    return str(array).rsplit("/", 1)[-1]
+
+
+@pytest.fixture
+def array(vm):
+    return vm.create_array(level=10, disks=4, bitmap="lockless", assume_clean=True)
+
+
+def wait_for(process, text):
+    """Until a background command has said so."""
+    for _ in range(600):
+        if text in process.output()[0] + process.output()[1]:
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{text!r} did not come: {process.output()}")
+
+
+def attached(vm):
+    """Until some session has its programs on the tracepoints."""
+    for _ in range(100):
+        if vm.run("ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q bpf_link", check=False).rc == 0:
+            return
+        time.sleep(0.1)
+    raise AssertionError("nothing attached")
+
+
+def nothing_left(vm):
+    return vm.run("ls -l /proc/[0-9]*/fd 2>/dev/null | grep -c 'bpf-prog\\|bpf_link'",
+                  check=False).stdout.strip() == "0"
+
+
+def test_status(vm, array):
+    [doc] = documents(tool(vm, "status --json").stdout)
+    [entry] = doc["arrays"]
+    assert (entry["level"], entry["bitmap"], entry["status"]) == ("raid10", "llbitmap", "fine")
+    assert sum(entry["counts"].values()) == entry["chunks"]
+    assert [m["state"] for m in entry["members"]] == ["in_sync"] * 4
+    # By every name, and without privilege.
+    for name in (str(array), name_of(array), entry["uuid"], entry["uuid"].replace("-", ":")):
+        assert name_of(array) in vm.run(f"setpriv --reuid 65534 llbitmapctl status {name}").stdout
+
+
+def test_audit_passes_over_a_busy_array(vm, array):
+    flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
+    load = f"{FIO.format(array, '16M')}; {flush}; {FIO.format(array, '8M')}; {flush}"
+    result = tool(vm, f"audit --json -- bash -c '{load}'")
+    [doc] = documents(result.stdout)
+    assert doc["verdict"] == "pass"
+    [entry] = doc["loads"]
+    assert entry["transitions"] > 100 and entry["missing"] == 0
+    assert nothing_left(vm)
+
+
+def test_audit_ended_in_the_middle_of_a_load_is_exact(vm, array):
+    """Start and end under load: no number is taken for lost."""
+    name = name_of(array)
+    load = vm.spawn(f"while :; do {FIO.format(array, '4M')}; "
+                    f"echo 1 >/sys/block/{name}/md/llbitmap/flush; done")
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        audit = vm.spawn("llbitmapctl audit --json")
+        attached(vm)
+        time.sleep(3)
+        # By now nothing is left of root but its name.
+        assert vm.run("grep CapEff /proc/$(pgrep -xn llbitmapctl)/status").stdout.split()[1] == "0" * 16
+        audit.signal(sig)
+        result = audit.wait(check=False)
+        [doc] = documents(result.stdout)
+        assert (result.rc, doc["verdict"]) == (0, "pass"), result
+        assert nothing_left(vm)
+    load.signal(signal.SIGTERM)
+    load.wait(check=False)
+
+
+def test_degraded_is_a_report(vm, array):
+    """status says so, and has no verdict in its exit status."""
+    array.fail(vm.disks[0])
+    result = tool(vm, f"status --json -a {name_of(array)}", check=False)
+    [doc] = documents(result.stdout)
+    assert (result.rc, doc["arrays"][0]["status"]) == (0, "attention")
+
+
+def test_arrays_started_and_stopped_while_watched(vm, array):
+    script = (f"mdadm --stop {array}; sleep 1; mdadm --assemble {array} "
+              f"{' '.join(str(d) for d in vm.disks[:4])}; sleep 3; {FIO.format(array, '8M')}; "
+              f"mdadm --stop {array}; sleep 1; mdadm --assemble {array} "
+              f"{' '.join(str(d) for d in vm.disks[:4])}; sleep 3")
+    result = tool(vm, f"audit --json -- bash -c 'exec >/dev/null 2>&1; {script}'", check=False)
+    [doc] = documents(result.stdout)
+    assert (result.rc, doc["verdict"]) == (0, "pass"), result
+    assert len(doc["loads"]) == 3 and doc["loads"][0]["unloaded"]
+
+
+def test_more_arrays_than_slots(vm, array):
+    vm.create_array(level=1, disks=2, bitmap="lockless", assume_clean=True)
+    result = tool(vm, "audit --arrays 1 -d 1", check=False)
+    assert result.rc == 3 and "is not watched" in result.stderr, result
+    assert "inconclusive" in result.stdout
+
+
+def test_trace(vm, array):
+    flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
+    trace = vm.spawn(f"llbitmapctl trace --json -A startwrite -c 16-31 -n 1 {array}")
+    attached(vm)
+    vm.run(f"dd if=/dev/zero of={array} bs=64k count=64 oflag=direct; {flush}")
+    [line] = documents(trace.wait().stdout)
+    assert (line["event"], line["from"], line["to"]) == ("transition", "Clean", "Dirty")
+    assert line["first"] <= 31 and line["first"] + line["count"] > 16 and line["comm"] == "dd"
+    trace = vm.spawn(f"llbitmapctl trace -v -n 1 -t transition -p dd {array}")
+    attached(vm)
+    vm.run(f"dd if=/dev/zero of={array} bs=64k count=64 oflag=direct")
+    text = trace.wait().stdout
+    assert "Clean -> Dirty" in text and "md_" in text and "+0x" in text
+
+
+@pytest.mark.parametrize("only, event, comm", [
+    ("-t transition", "transition", None), ("-s Dirty", "transition", None),
+    ("-t load -t transition -p dd", "transition", "dd"), ("-t unload", "unload", None),
+    ("-t resize", "resize", None), ("-t load -p mdadm", "load", "mdadm")])
+def test_trace_shows_nothing_but_what_was_asked_for(vm, only, event, comm):
+    """Not the array that is stopped, assembled and resized meanwhile, either."""
+    array = vm.create_array(level=1, disks=2, size=40960)
+    trace = vm.spawn(f"exec llbitmapctl trace --json -n 1 {only}")
+    attached(vm)
+    array.stop()
+    array.assemble()
+    array.readwrite()
+    vm.run(f"mdadm --grow {array} --size=49152 && "
+           f"dd if=/dev/zero of={array} bs=64k count=64 oflag=direct status=none")
+    [line] = documents(trace.wait().stdout)
+    assert line["event"] == event
+    assert comm in (None, line["comm"])
+
+
+def test_record_and_replay(vm, array):
+    flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
+    tool(vm, f"record -v -o /mnt/out/live.llb -- bash -c '{FIO.format(array, '8M')}; {flush}'")
+    assert "pass" in tool(vm, "replay /mnt/out/live.llb").stdout
+    # The verdict does not hide behind the command's own status, nor the other way round.
+    result = tool(vm, "audit -- false", check=False)
+    assert result.rc == 0 and "status 1" in result.stderr
+
+
+def test_disk_full_while_recording(vm, array):
+    vm.run("mkdir -p /run/small && mount -t tmpfs -o size=16k none /run/small")
+    load = FIO.format(array, "16M")
+    flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
+    result = tool(vm, "record -v -o /run/small/x.llb -- bash -c "
+                      f"'for i in 1 2 3 4 5 6; do {load}; {flush}; done'", check=False)
+    assert result.rc == 5 and "No space left" in result.stderr, result
+    assert tool(vm, "replay /run/small/x.llb", check=False).rc == 3
+    vm.run("umount /run/small")
+    assert nothing_left(vm)
+
+
+def test_hist(vm, array):
+    flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
+    [doc] = documents(tool(vm, f"hist --json -- bash -c '{FIO.format(array, '8M')}; {flush}'").stdout)
+    counts = {h["name"]: h["count"] for h in doc["histograms"]}
+    assert counts["dirty"] > 50 and counts["bitmap_write"] > 10 and counts["daemon_pass"] > 0
+
+
+def test_top(vm, array):
+    load = vm.spawn(f"sleep 2; {FIO.format(array, '16M')}")
+    docs = documents(tool(vm, "top --json -n 6 -i 1").stdout)
+    load.wait()
+    assert len(docs) == 6 and all(d["lost"] == 0 for d in docs)
+    assert any(d["arrays"][0]["chunks_per_second"]["Startwrite"] > 0 for d in docs)
+    assert docs[-1]["arrays"][0]["counts"]["dirty"] > 0
+    # what a replayed top shows as well has the same name there
+    tool(vm, "record -o /run/top.llb -d 0.1")
+    [replayed] = documents(tool(vm, "replay --json --as top /run/top.llb").stdout)
+    assert set(docs[-1]["arrays"][0]) & set(replayed["arrays"][0]) == {
+        "array", "counts", "bitmap_writes", "bitmap_write_errors", "barrier_waits",
+        "barrier_wait_ns", "drain_timeouts", "daemon_passes", "chunks_cleaned", "errors"}
+    assert tool(vm, "top </dev/null", check=False).rc == 2
+
+
+def test_bad_input_has_one_line_and_its_status(vm, array):
+    classic = vm.create_array(level=1, disks=2, bitmap="internal")
+    for args, rc, words in (
+            ("audit -a nosuch", 4, "no array 'nosuch'"),
+            (f"audit {classic}", 5, f"audit --array {classic}"),
+            (f"audit -a {classic} -d 1", 4, "a classic bitmap"),
+            ("trace --state nosuch", 2, "--state takes Unwritten, Clean,"),
+            ("trace -c 9-5", 2, "no range"),
+            ("record -d 1", 2, "--output"),
+            ("record -o /nosuch/file -d 1", 5, "cannot write"),
+            ("record -o /dev/full -d 1", 5, "No space left")):
+        result = tool(vm, args, check=False)
+        assert result.rc == rc and words in result.stderr, (args, result)
+        assert result.stderr.count("\n") == 1 and not result.stdout
+    result = vm.run("setpriv --reuid 65534 --clear-groups llbitmapctl audit -d 1", check=False)
+    assert result.rc == 4 and "root" in result.stderr
+    assert nothing_left(vm)
+
+
+def test_no_array(vm):
+    for command in ("status", "audit", "trace"):
+        result = tool(vm, command, check=False)
+        assert result.rc == 4 and result.stderr.count("\n") == 1, result
+
+
+def test_doctor(vm, array):
+    result = tool(vm, "doctor --json", check=False)
+    [doc] = documents(result.stdout)
+    assert doc["ready"] and result.rc == 0, doc
+    assert {finding["grade"] for finding in doc["findings"]} == {"ok"}
+
+
+def findings(result):
+    [doc] = documents(result.stdout)
+    return doc["ready"], {finding["what"]: finding for finding in doc["findings"]}
+
+
+def test_doctor_for_somebody_else(vm, array):
+    name = name_of(array)
+    result = vm.run("setpriv --reuid 65534 --clear-groups llbitmapctl doctor --json", check=False)
+    ready, found = findings(result)
+    assert (result.rc, ready) == (4, False)
+    assert {what for what in found if found[what]["grade"] == "missing"} == {"privileges", name}
+    assert found["privileges"]["found"] == "no CAP_BPF CAP_PERFMON"
+    assert "run as root" in found["privileges"]["advice"]
+    assert "Permission denied" in found[name]["found"] and "run as root" in found[name]["advice"]
+    assert found["symbols"]["grade"] == "note"
+    assert "programs" not in found, "cannot be tried"
+
+
+@pytest.mark.parametrize("says, words, advice", [
+    ("echo 'mdadm - v4.2 - 2021-12-30' >&2", "v4.2", "it assembles and manages"),
+    ("exit 127", "not found", "install mdadm 4.5 or newer")])
+def test_doctor_with_another_mdadm(vm, array, says, words, advice):
+    """A remark: whatever there is runs on."""
+    vm.run(f"mkdir -p /run/other && printf '#!/bin/sh\\n%s\\n' {shlex.quote(says)} >/run/other/mdadm"
+           " && chmod +x /run/other/mdadm")
+    result = vm.run("PATH=/run/other:$PATH llbitmapctl doctor --json", check=False)
+    ready, found = findings(result)
+    assert (result.rc, ready, found["mdadm"]["grade"]) == (0, True, "note")
+    assert words in found["mdadm"]["found"] and advice in found["mdadm"]["advice"]
+
+
+def test_both_verifiers_agree_on_this_kernel(vm):
+    vm.run("/mnt/build/bpf/agree 1 5000")

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Members fail, leave, come back, are added: what is copied, and that nothing is lost."""
+import pytest
+
+from support import (Trace, errno_of, keep_active, mapped_members, member_writes, on_disk, states,
+                     wait_until, write)
+from vmtest import DiskOptions
+
+CHUNK = 128
+pytestmark = pytest.mark.vm(disks=5, cpus=1, disk=DiskOptions(size="96M"))
+LEVELS = pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+# what md writes to a member besides data in a fail and re-add: superblocks and bitmap pages
+OVERHEAD = 600
+
+
+def kick(array, member):
+    array.fail(member)
+    array.remove(member)
+
+
+def overwrite(image, sector, data):
+    """Changes member data behind the guest's back."""
+    with open(image.path, "r+b") as file:
+        file.seek((image.data_offset + sector) * 512)
+        file.write(data)
+
+
+def chunks_on(layout, role):
+    """Chunks that have a copy on a member."""
+    return {sector // CHUNK for sector in range(0, layout.sectors, min(layout.piece, CHUNK))
+            for disk, _ in layout.copies(sector) if disk == role}
+
+
+@LEVELS
+def test_re_add_copies_what_was_written(vm, level, disks):
+    array = vm.create_array(level=level, disks=disks)
+    first = vm.disks[0]
+    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=40 oflag=direct status=none")
+    array.flush()
+    write(vm, array, 300 * CHUNK)               # Dirty when the member leaves
+    with Trace(vm) as trace:
+        kick(array, first)
+        for chunk in (0, 1, 5, 200, 400):
+            write(vm, array, chunk * CHUNK + 16, pattern=0x71)
+        array.flush()
+    # degraded-write, durable; degraded-keep
+    assert trace.changes() == {"Clean->NeedSync Startwrite": 5}
+    assert all("DEGRADED" in event.flags for event in trace.events("transition"))
+    assert states(array, 300, 1) == ["Dirty"]
+    bits = array.bits()
+    assert (bits["need sync"], bits["dirty"]) == (5, 1)
+
+    before = member_writes(vm, first)
+    with Trace(vm) as trace:
+        array.re_add(first)
+        array.wait_sync()
+    assert array.degraded() == 0
+    wanted = {0, 1, 5, 200, 300, 400} & chunks_on(array.layout(), 0)
+    assert 3 <= len(wanted) <= 6
+    copied = member_writes(vm, first) - before
+    assert len(wanted) * CHUNK <= copied <= len(wanted) * CHUNK + OVERHEAD
+    assert wanted <= set(trace.chunks("Startsync")) <= {0, 1, 5, 200, 300, 400}
+    assert set(trace.chunks("Endsync")) >= wanted
+    array.flush()
+    assert array.bits()["need sync"] == array.bits()["dirty"] == array.bits()["syncing"] == 0
+    assert array.unequal() == []
+    # the new member has the whole bitmap
+    contents = on_disk(array)
+    assert all(content == contents[0] for content in contents)
+
+
+@pytest.mark.parametrize("level, disks, layout, raid_chunk, size", [
+    (1, 2, None, None, None), (10, 4, None, None, None), (10, 4, "f2", None, 65536),
+    (10, 3, "o2", 64, 65536), (10, 3, "n2", 4, 16384)])
+def test_spare_gets_everything(vm, level, disks, layout, raid_chunk, size):
+    """RAID10 counts in member sectors: the pitfall lost half of the data."""
+    array = vm.create_array(level=level, disks=disks, layout=layout, chunk=raid_chunk,
+                            size=size, assume_clean=False)
+    array.wait_sync()
+    vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=64k --io_size={array.size() // 4} --direct=1 "
+           f"--randseed=5 --refill_buffers")
+    array.flush()
+    written = array.bits()["clean"]
+    assert 50 < written < array.metadata()["chunks"] * 3 // 4
+    layout = array.layout()
+    clean = {chunk for chunk, state in enumerate(states(array)) if state == "Clean"}
+    spare = vm.disks[disks]
+    # a spare with other contents: what is not copied shows
+    vm.run(f"tr '\\0' '\\377' < /dev/zero | dd of={spare} bs=1M oflag=direct iflag=fullblock status=none",
+           check=False)
+    kick(array, vm.disks[0])
+    before = member_writes(vm, spare)
+    with Trace(vm) as trace:
+        array.add(spare)
+        array.wait_sync()
+    assert array.degraded() == 0
+    copied = member_writes(vm, spare) - before
+    mine = clean & chunks_on(layout, 0)
+    array.stop()
+    # the one that left still says that it is a member
+    images = [image for image in array.member_images()
+              if image.active() and image.path != vm.disks[0].path]
+    assert len(images) == disks
+    unequal = {sector // CHUNK for first, last in layout.unequal(images)
+               for sector in range(first, last + 1)}
+    assert unequal & clean == set(), "written data are not on the new member"
+    # what was never written was not copied: the spare still has its own bytes there
+    assert unequal
+    assert copied <= len(mine) * CHUNK + OVERHEAD + 4096
+    skipped = sum(event.sectors for event in trace.events("sync", op="skip"))
+    assert skipped > 0
+
+
+@pytest.mark.parametrize("level", [1, 10])
+def test_replacement(vm, level):
+    """mdadm --replace fills another member while the old one is in use."""
+    array = vm.create_array(level=level, disks=2, size=65536)
+    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=40 oflag=direct status=none")
+    array.flush()
+    array.add(vm.disks[2])
+    vm.run(f"mdadm {array} --replace {vm.disks[0]} --with {vm.disks[2]}")
+    array.wait_sync()
+    wait_until(vm, lambda: "in_sync" in array.member_state(vm.disks[2]))
+    array.remove(vm.disks[0])
+    array.flush()
+    array.stop()
+    images = [image for image in array.member_images()
+              if image.active() and image.path != vm.disks[0].path]
+    assert [image.path for image in images] == [vm.disks[2].path, vm.disks[1].path]
+    assert images[0].data(0, 81920) == images[1].data(0, 81920)
+    array.members = [vm.disks[2], vm.disks[1]]
+    array.assemble()
+    array.members.append(vm.disks[0])
+
+
+@pytest.mark.parametrize("level", [1, 10])
+def test_recovery_leaves_unequal_copies_to_a_resync(vm, level):
+    """resync-first: filling a third copy does not make the other two equal."""
+    array = vm.create_array(level=level, disks=3, layout="n3" if level == 10 else None, size=32768)
+    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=16 oflag=direct status=none")
+    array.flush()
+    kick(array, vm.disks[2])
+    array.wait_sync()
+    array.set("sync_action", "frozen")
+    images = array.member_images()[:2]
+    for chunk in (7, 100):
+        array.set("llbitmap/mark", chunk)
+        overwrite(images[1], chunk * CHUNK + 40, b"different" * 50)
+    write(vm, array, 50 * CHUNK, pattern=0x12)      # a Dirty... NeedSync one as well
+    vm.run(f"blockdev --flushbufs {vm.disks[1]}")
+    with Trace(vm) as trace:
+        array.add(vm.disks[3])
+        array.set("sync_action", "idle")
+        wait_until(vm, lambda: array.degraded() == 0, 60)
+        array.wait_in_sync()
+        array.wait_sync()
+    for event in trace.events("transition"):
+        if "RECOVERING" in event.flags and event.action == "Startsync":
+            assert not {7, 50, 100} & set(event.chunks()), event
+    synced = {chunk for event in trace.events("transition", action="Startsync")
+              if "RECOVERING" not in event.flags for chunk in event.chunks()}
+    assert synced >= {7, 50, 100}
+    array.flush()
+    array.stop()
+    images = {image.role: image for image in array.member_images()
+              if image.active() and image.path != vm.disks[2].path}
+    contents = [images[role].data(0, 32768) for role in range(3)]
+    assert contents[0] == contents[1] == contents[2]
+
+
+def test_member_that_left_while_others_joined(vm):
+    """Pitfall: taken back by bitmap alone, it brings stale data."""
+    array = vm.create_array(level=1, disks=2)
+    first, second, third = vm.disks[:3]
+    write(vm, array, 0, 1024, pattern=0x10)
+    array.flush()
+    kick(array, second)
+    write(vm, array, 0, 512, pattern=0x20)
+    array.add(third)
+    array.wait_sync()
+    assert array.degraded() == 0
+    array.flush()
+    assert array.bits()["dirty"] == array.bits()["need sync"] == 0      # the bitmap went clean
+    kick(array, third)
+    write(vm, array, 5 * CHUNK, pattern=0x30)
+    with Trace(vm) as trace:
+        if not array.re_add(second, check=False):
+            vm.run(f"mdadm --zero-superblock {second}")
+            array.add(second)
+        wait_until(vm, lambda: array.degraded() == 0, 60)
+        array.wait_sync()
+    assert trace.events("sync", op="end")
+    array.stop()
+    new = {image.path: image for image in array.member_images()}
+    one, two = new[first.path], new[second.path]
+    assert two.data(0, 8) == b"\x20" * 4096, "stale data were taken back"
+    assert one.data(0, 4096) == two.data(0, 4096)
+    array.assemble([first, second])
+
+
+def test_events_cleared_is_durable_before_clean(vm):
+    """Promise 8, as seen on the members: never below what the Clean bytes rely on."""
+    array = vm.create_array(level=1, disks=2)
+    write(vm, array, 0)
+    array.flush()
+    for image in array.member_images():
+        bitmap = image.bitmap()
+        assert 0 < bitmap.events_cleared <= image.events
+        assert bitmap.states()[0] == 1
+    cleared = array.member_images()[0].bitmap().events_cleared
+    kick(array, vm.disks[1])
+    write(vm, array, CHUNK)
+    array.flush()
+    assert array.member_images()[0].bitmap().events_cleared == cleared, "raised while degraded"
+    assert array.member_images()[0].bitmap().events_cleared <= array.member_images()[1].events
+
+
+@LEVELS
+def test_member_that_fails_bitmap_writes(vm, level, disks):
+    """It is failed by md; the writer sees nothing of it."""
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members)
+    keep_active(vm, array, 4096)
+    members[0].fail()
+    with Trace(vm, "block/block_bio_queue") as trace:
+        write(vm, array, 5 * CHUNK, pattern=0x3c)
+    assert "faulty" in array.member_state(members[0])
+    assert array.degraded() == 1
+    # a power cut must not find that member trusted, without what was written
+    failed = trace.events("error")[0].time
+    queued = [event for event in trace.events("block_bio_queue", dev=members[1].number)
+              if "W" in event.rwbs and event.time > failed]
+    data = min(event.time for event in queued if event.sector > 272)
+    assert any(event.sector == 8 and event.time < data for event in queued)
+    members[0].plain()
+    assert states(array, 5, 1)[0] in ("Dirty", "NeedSync")
+    for image in array.member_images()[1:]:
+        assert image.bitmap().states()[5] in (2, 3)
+    array.remove(members[0])
+    array.re_add(members[0])
+    array.wait_sync()
+    array.flush()
+    assert array.degraded() == 0
+    assert array.unequal() == []
+
+
+def test_member_that_fails_bitmap_set_bits(vm):
+    """Who asked for it hears nothing before the superblocks tell of the failure."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, disks=2, members=members)
+    keep_active(vm, array, 4096)
+    members[0].fail()
+    with Trace(vm, "block/block_bio_queue") as trace:
+        assert errno_of(vm, f"{array.sysfs}/bitmap_set_bits", "5") is None
+    assert "faulty" in array.member_state(members[0])
+    assert array.member_images()[1].bitmap().states()[5] in (2, 3)
+    # md's thread does it soon in any case: it must be the writer himself
+    assert [event for event in trace.events("block_bio_queue", dev=members[1].number)
+            if event.sector == 8 and "W" in event.rwbs and event.task == "python3"]
+    members[0].plain()
+
+
+def test_no_member_takes_bitmap_writes(vm):
+    """Promise 9: the array goes on, its superblocks say so first, everything is synced later."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, disks=2, members=members)
+    # a page that md wrote between the two failures would be taken by the second member alone
+    keep_active(vm, array, 4096)
+    array.flush()
+    mark = vm.log.size()
+    for member in members:
+        member.fail()
+    with Trace(vm, "block/block_bio_queue") as trace:
+        write(vm, array, 5 * CHUNK, pattern=0x3d)
+    assert [array.member_state(member) for member in members] == [["in_sync"], ["in_sync"]]
+    assert "no member takes bitmap writes" in vm.dmesg(mark)
+    failed = max(event.time for event in trace.events("error") if "no member" in event.text)
+    for member in members:
+        # superblock first, then the data
+        queued = trace.events("block_bio_queue", dev=member.number)
+        data = min(event.time for event in queued if event.sector > 272 and "W" in event.rwbs)
+        assert any(event.sector == 8 and failed < event.time < data for event in queued)
+    write(vm, array, 6 * CHUNK)                     # and goes on
+    for image in array.member_images():
+        assert image.events > image.bitmap().events
+    array.stop()
+    for member in members:
+        member.plain()
+    with Trace(vm) as trace:
+        array.assemble()
+    assert trace.events("load")[0].decision == "stale"
+    vm.run(f"mdadm --readwrite {array}")
+    wait_until(vm, lambda: array.bits()["need sync"] == 0, 60)
+    array.wait_sync()
+    array.flush()
+    assert array.unequal() == []
+
+
+def test_recovery_is_interrupted(vm):
+    """Abortsync: what was begun is NeedSync again, and done by the next one."""
+    array = vm.create_array(level=1, disks=2)
+    kick(array, vm.disks[1])
+    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=60 oflag=direct status=none")
+    array.set("sync_speed_max", 4000)
+    array.set("sync_speed_min", 1000)
+    with Trace(vm) as trace:
+        array.re_add(vm.disks[1])
+        wait_until(vm, lambda: array.bits()["syncing"] > 20)
+        array.fail(vm.disks[1])
+        array.remove(vm.disks[1])
+    changes = trace.changes()
+    assert changes["Syncing->NeedSync Abortsync"] > 0
+    assert "Syncing->Dirty Endsync" not in changes
+    assert array.bits()["syncing"] == 0
+    array.set("sync_speed_max", "system")
+    array.set("sync_speed_min", "system")
+    array.re_add(vm.disks[1])
+    array.wait_sync()
+    array.flush()
+    assert array.degraded() == 0
+    assert array.unequal() == []
+
+
+def test_degraded_no_more_without_a_recovery(vm):
+    """Nobody comes back: what was written meanwhile is still to be resynced."""
+    array = vm.create_array(level=1, disks=3, size=40960)
+    array.set("llbitmap/daemon_sleep", 1)
+    write(vm, array, 0)
+    array.flush()
+    kick(array, vm.disks[2])
+    write(vm, array, 5 * CHUNK)
+    vm.run("sleep 3")                               # the daemon has nothing more to do
+    assert array.bits()["need sync"] == 1
+    with Trace(vm) as trace:
+        vm.run(f"mdadm --grow {array} --raid-devices=2")
+        assert array.degraded() == 0
+        array.wait_in_sync(15)
+        array.wait_sync()
+    assert trace.chunks("Endsync") == [5]
+    array.flush()
+    assert array.bits()["dirty"] == 0

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""RAID4, RAID5 and RAID6: parity is built after the first write, and every byte written comes back
+without any member (RAID6: any two)."""
+import itertools
+import json
+import random
+
+import pytest
+
+from oracle import Plan, wrong
+from levels import cases
+from support import Trace, reboot, states, wait_until
+from vmtest import DiskOptions
+from vmtest.parity import ParityLayout
+
+pytestmark = pytest.mark.vm(disks=6, disk=DiskOptions(size="96M"), memory="1G")
+
+ORACLE = "python3 /mnt/tests/vm/oracle.py"
+KIB = 24576                 # of each member
+CHUNK = 128                 # sectors of a chunk of the bitmap
+LEVELS = cases("level, disks", (4, 4), (5, 5), (6, 6), long=[(5, 3), (5, 4), (6, 4)])
+
+
+def litter(vm, disks, seed=0):
+    """Members with something on them: parity that was never built is wrong."""
+    draw = random.Random(seed)
+    for disk in disks:
+        with open(disk.path, "r+b") as file:
+            for at in range(1, 40):
+                file.seek(at << 20)
+                file.write(draw.randbytes(1 << 20))
+        vm.run(["blockdev", "--flushbufs", disk])
+
+
+def make(vm, level, disks, missing=0, **options):
+    members = [disk for disk in vm.free_disks()][:disks - missing]
+    litter(vm, members)
+    options = {"chunk": 16, "size": KIB, "assume_clean": False} | options
+    array = vm.create_array(level=level, disks=disks, members=members + ["missing"] * missing,
+                            **options)
+    array.wait_sync()
+    assert array.bits()["unwritten"] == array.metadata()["chunks"]
+    return array
+
+
+def assemble(array, *arguments, **options):
+    """And ready for writes, so that it syncs."""
+    array.assemble(*arguments, **options)
+    array.vm.run(f"mdadm --readwrite {array}")
+
+
+def plan(array, seed, count=150):
+    return Plan(seed, 0, array.size() // 512, count)
+
+
+def perform(array, plan):
+    array.vm.run(f"{ORACLE} write {array} {plan.arguments()}", timeout=45)
+
+
+def verify(array, plan):
+    array.vm.run(f"{ORACLE} verify {array} {plan.arguments()}", timeout=45)
+
+
+def losses(layout, already=()):
+    """All sets of members that may be missing; `already` are."""
+    for count in range(layout.redundancy - len(already) + 1):
+        for more in itertools.combinations(set(range(layout.disks)) - set(already), count):
+            yield (*already, *more)
+
+
+def all_comes_back(array, wanted, already=()):
+    """Computed from the members' images as they are."""
+    array.settle()
+    images = array.member_images()
+    layout = ParityLayout.of_member(images[0])
+    for lost in losses(layout, already):
+        bad = wrong(wanted, lambda first, count, lost=lost:
+                    layout.read(images, first, count, lost))
+        assert not bad, f"without members {lost}: {len(bad)} sectors, {bad[:10]}"
+
+
+def resync(array):
+    array.set("llbitmap/daemon_sleep", 1)
+    array.wait_bits(lambda bits: not bits["need sync"] + bits["syncing"])
+    array.wait_sync()
+    array.set("llbitmap/daemon_sleep", 30)
+
+
+def parity_is_right(array):
+    """Where something was ever written."""
+    array.settle()
+    images = array.member_images()
+    layout = ParityLayout.of_member(images[0])
+    bad = layout.wrong_parity(images)
+    found = states(array)
+    assert not [run for run in bad
+                if any(found[chunk] != "Unwritten"
+                       for chunk in range(run[0] // CHUNK, run[1] // CHUNK + 1))], bad[:10]
+    return bad
+
+
+@LEVELS
+def test_every_member_lost_in_turn(vm, level, disks):
+    array = make(vm, level, disks)
+    first = plan(array, 1)
+    with Trace(vm) as trace:
+        perform(array, first)
+    changes = trace.changes()
+    assert set(changes) == {"Unwritten->NeedSync Startwrite"}
+    bits = array.bits()
+    assert bits["need sync"] == changes["Unwritten->NeedSync Startwrite"] > 20
+    assert bits["unwritten"] > 20
+    wanted = first.wanted()
+    all_comes_back(array, wanted)       # before any resync: each write built its stripe's parity
+
+    resync(array)
+    assert parity_is_right(array), "there was nothing to go wrong"
+    second = plan(array, 2)
+    perform(array, second)              # read-modify-write is allowed now, in some chunks
+    wanted |= second.wanted()
+    all_comes_back(array, wanted)
+    resync(array)
+    parity_is_right(array)
+    all_comes_back(array, wanted)
+
+
+@pytest.mark.parametrize("level, disks, rmw_level", [(5, 4, 0), (5, 4, 2), (6, 6, 0), (6, 6, 1)])
+def test_however_writes_are_preferred(vm, level, disks, rmw_level):
+    """md/rmw_level: read-modify-write disabled, enabled, preferred."""
+    array = make(vm, level, disks)
+    array.set("rmw_level", rmw_level)
+    first = plan(array, 3)
+    perform(array, first)
+    all_comes_back(array, first.wanted())
+
+
+@LEVELS
+def test_real_loss(vm, level, disks):
+    """The same with md's own reconstruction, in the middle of it all."""
+    array = make(vm, level, disks)
+    first = plan(array, 4)
+    perform(array, first)
+    array.fail(array.members[0])
+    verify(array, first)
+    if level == 6:
+        array.fail(array.members[2])
+        verify(array, first)
+    array.stop()
+    left = [member for i, member in enumerate(array.members) if i != 0 and (level != 6 or i != 2)]
+    array.assemble(left, extra=["--run"])
+    assert array.degraded() == (2 if level == 6 else 1)
+    verify(array, first)
+
+
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+def test_stopped_while_parity_is_built(vm, level, disks):
+    """It was clean, so it starts without a member, even though parity was not built everywhere."""
+    array = make(vm, level, disks)
+    first = plan(array, 5)
+    perform(array, first)
+    array.set("sync_max", 4096)
+    array.set("llbitmap/daemon_sleep", 1)
+    array.wait_bits(lambda bits: bits["syncing"] or bits["dirty"] or bits["clean"])
+    array.stop()
+    array.assemble(array.members[1:], extra=["--run"])
+    verify(array, first)
+    assert array.bits()["need sync"] > 0
+
+
+@pytest.mark.parametrize("level, disks", [(4, 4), (5, 4), (6, 5)])
+def test_power_cut(vm, level, disks):
+    array = make(vm, level, disks)
+    first = plan(array, 6, count=400)
+    writer = vm.spawn(f"{ORACLE} write {array} {first.arguments()}")
+    wait_until(vm, lambda: writer.output()[0].count("\n") >= 100)
+    done = writer.output()[0].count("\n")
+    vm.power_cut()
+    reboot(vm, array)
+    assemble(array)
+    assert array.degraded() == 0
+    resync(array)
+    wanted = first.wanted(done)
+    all_comes_back(array, wanted)
+    assert parity_is_right(array), "there was nothing to go wrong"
+
+
+@pytest.mark.long
+def test_resync_is_asked_for_again(vm):
+    """Writes while a resync runs, in chunks that it has passed, are not forgotten."""
+    array = make(vm, 5, 3)
+    array.set("sync_max", 28672)
+    vm.run(f"dd if=/dev/zero of={array} bs=4k count=1 seek=5000 oflag=direct status=none")
+    array.set("llbitmap/daemon_sleep", 1)
+    array.wait_bits(lambda bits: bits["syncing"] + bits["dirty"] + bits["clean"] == 1)
+    vm.run(f"dd if=/dev/zero of={array} bs=4k count=1 seek=100 oflag=direct status=none")
+    assert array.bits()["need sync"] == 1
+    array.set("sync_max", "max")
+    array.wait_bits(lambda bits: not bits["need sync"] + bits["syncing"])
+    parity_is_right(array)
+
+
+@pytest.mark.long
+def test_interrupted_resync_begins_again(vm):
+    """What it passed before does not count for what was written since."""
+    array = make(vm, 5, 4)
+    first = plan(array, 7)
+    perform(array, first)
+    array.stop()
+    array.assemble(extra=["--update=resync"])       # unclean: md keeps a position
+    array.set("sync_max", 20480)
+    vm.run(f"mdadm --readwrite {array}")
+    wait_until(vm, lambda: array.get("sync_completed").startswith("20480 "))
+    array.set("sync_action", "frozen")
+    array.wait_sync()
+    bits = array.bits()
+    assert bits["dirty"] + bits["clean"] > 0 and bits["need sync"] > 0
+    second = plan(array, 8)
+    perform(array, second)
+    array.set("sync_max", "max")
+    array.set("sync_action", "idle")
+    resync(array)
+    parity_is_right(array)
+    all_comes_back(array, first.wanted() | second.wanted())
+
+
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+def test_check_and_repair(vm, level, disks):
+    array = make(vm, level, disks)
+    first = plan(array, 9)
+    perform(array, first)
+    before = states(array)
+    for action in ("check", "repair"):
+        if action == "repair":
+            resync(array)
+            before = states(array)
+        with Trace(vm) as trace:
+            array.set("sync_action", action)
+            array.wait_sync()
+        assert int(array.get("mismatch_cnt")) == 0
+        if action == "check":
+            assert trace.changes() == {} and states(array) == before
+        synced = {sector // CHUNK for event in trace.events("sync", op="skip")
+                  for sector in range(event.sector, event.sector + event.sectors, CHUNK)}
+        assert {chunk for chunk, state in enumerate(before) if state == "Unwritten"} <= synced
+
+    # an error that is there is found, and mended
+    images = array.member_images()
+    layout = ParityLayout.of_member(images[0])
+    chunk = before.index("Clean") if "Clean" in before else before.index("Dirty")
+    image = images[layout.roles(chunk * CHUNK // layout.chunk)[1]]
+    array.stop()
+    with open(image.path, "r+b") as file:
+        file.seek((image.data_offset + chunk * CHUNK) * 512)
+        file.write(b"\xff" * 4096)
+    for member in array.members:
+        vm.run(["blockdev", "--flushbufs", member])
+    assemble(array)
+    array.wait_sync()
+    array.set("sync_action", "check")
+    array.wait_sync()
+    assert int(array.get("mismatch_cnt")) == 8
+    array.set("sync_action", "repair")
+    array.wait_sync()
+    parity_is_right(array)
+
+
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+def test_bitmap_removed_before_parity_was_built(vm, level, disks):
+    """Nobody knows then where parity is missing: it is built everywhere, and first by writes."""
+    array = make(vm, level, disks)
+    first = plan(array, 10)
+    perform(array, first)
+    vm.run("echo 0 > /proc/sys/dev/raid/speed_limit_max; echo 0 > /proc/sys/dev/raid/speed_limit_min")
+    try:
+        vm.run(f"mdadm --grow --bitmap=none {array}")
+        second = plan(array, 11)
+        perform(array, second)
+        all_comes_back(array, first.wanted() | second.wanted())
+    finally:
+        vm.run("echo 200000 > /proc/sys/dev/raid/speed_limit_max;"
+               "echo 1000 > /proc/sys/dev/raid/speed_limit_min")
+    array.wait_sync()
+    images = array.member_images()
+    assert ParityLayout.of_member(images[0]).wrong_parity(images) == []
+
+
+@pytest.mark.long
+def test_audit_passes(vm):
+    array = make(vm, 6, 5)
+    first, second = plan(array, 12), plan(array, 13)
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    result = vm.run(f"llbitmapctl audit --json -- sh -c 'exec >/dev/null;"
+                    f" {ORACLE} write {array} {first.arguments()}; sleep 8;"
+                    f" {ORACLE} write {array} {second.arguments()}; sleep 8;"
+                    f" mdadm --fail {array} {array.members[1]};"
+                    f" {ORACLE} verify {array} {second.arguments()}'", timeout=200)
+    audit = json.loads(result.stdout)
+    assert (audit["verdict"], audit["violations"]) == ("pass", 0), audit
+    assert audit["coverage"]["rules"]["parity-first-write"]

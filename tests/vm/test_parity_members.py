@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""RAID4, RAID5 and RAID6 without all members: degraded from the start, rebuilt, replaced; and what
+may be discarded."""
+import pytest
+
+from oracle import Plan
+from levels import cases
+from support import Trace, discard, states, wait_until
+from test_parity import (KIB, all_comes_back, litter, make, parity_is_right, perform, plan, resync,
+                         verify)
+from vmtest import DiskOptions
+
+pytestmark = pytest.mark.vm(disks=7, disk=DiskOptions(size="96M"), memory="1G")
+
+
+@cases("level, disks, missing", (4, 4, 1), (5, 5, 1), (6, 5, 1), (6, 5, 2),
+       long=[(5, 3, 1), (6, 4, 2)])
+def test_degraded_from_the_start(vm, level, disks, missing):
+    """Parts of stripes whose parity was never built, and a member that never was."""
+    array = make(vm, level, disks, missing)
+    assert array.degraded() == missing
+    lost = tuple(range(disks - missing, disks))
+    first = plan(array, 20)
+    perform(array, first)
+    verify(array, first)
+    all_comes_back(array, first.wanted(), lost)
+    bits = array.bits()
+    assert bits["unwritten"] > 20 and bits["need sync"] > 20 and not bits["dirty"] + bits["clean"]
+
+    # reads of what nobody ever wrote are stable
+    vm.run(f"md5sum {array} >/root/before; echo 3 >/proc/sys/vm/drop_caches;"
+           f"md5sum -c /root/before")
+
+    spares = vm.free_disks()[:missing]
+    litter(vm, spares, seed=1)
+    for spare in spares:
+        array.add(spare)
+    array.wait_sync()
+    wait_until(vm, lambda: array.degraded() == 0)
+    all_comes_back(array, first.wanted())
+    resync(array)
+    parity_is_right(array)
+    verify(array, first)
+    second = plan(array, 21)
+    perform(array, second)
+    all_comes_back(array, first.wanted() | second.wanted())
+
+
+LOW = 2048                  # sectors of a member at its beginning, never written before
+
+
+def low(array, seed, count=60):
+    return Plan(seed, 0, LOW * (array.size() // (KIB * 1024)), count)
+
+
+def read_low(array):
+    """The stripe cache has these blocks now."""
+    vm, width = array.vm, array.size() // (KIB * 1024)
+    vm.run(f"dd if={array} of=/dev/null bs=64k count={LOW * width // 128} iflag=direct status=none")
+
+
+def crawl(array):
+    """From LOW on there is something to sync, and the sync is slow there. It has not told yet how
+    far it came, so what it left out before is not in-sync."""
+    width = array.size() // (KIB * 1024)
+    array.set("sync_speed_min", 1)
+    array.set("sync_speed_max", 20)
+    array.vm.run(f"dd if=/dev/urandom of={array} bs=64k oflag=direct status=none "
+                 f"seek={LOW * width // 128} count={16 * width}")
+
+
+def untouched(array, disk):
+    """Of a member, where nobody ever wrote."""
+    return disk.read(array.member_images()[0].data_offset + 20 * LOW, 1024)
+
+
+def hurry(array):
+    array.set("sync_speed_max", 1000000)
+    array.wait_sync()
+    wait_until(array.vm, lambda: array.degraded() == 0)
+
+
+def rebuild_with_writes(array, begin):
+    """Writes where the recovery has been, and has left out what was never written: parity is
+    computed from what the new member really has, not from what the cache thinks."""
+    read_low(array)
+    crawl(array)
+    begin()
+    wait_until(array.vm, lambda: array.get("sync_action") == "recover")
+    first = low(array, 30)
+    perform(array, first)
+    assert array.get("sync_action") == "recover", "it was not slow"
+    all_comes_back(array, first.wanted())       # with what the new member has by now
+    verify(array, first)
+    hurry(array)
+    all_comes_back(array, first.wanted())
+    second = low(array, 31)
+    perform(array, second)
+    wanted = first.wanted() | second.wanted()
+    all_comes_back(array, wanted)
+    resync(array)
+    parity_is_right(array)
+    all_comes_back(array, wanted)
+    verify(array, second)
+
+
+def read_before_rebuilt(array, begin):
+    """The cache keeps blocks from before the new member counted, and writes come after that."""
+    crawl(array)
+    begin()
+    wait_until(array.vm, lambda: array.get("sync_action") == "recover")
+    read_low(array)
+    hurry(array)
+    first = low(array, 32)
+    perform(array, first)
+    all_comes_back(array, first.wanted())
+    resync(array)
+    parity_is_right(array)
+
+
+WHEN = pytest.mark.parametrize("when", [rebuild_with_writes, read_before_rebuilt])
+
+
+@WHEN
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+def test_rebuild_leaves_out_what_was_never_written(vm, level, disks, when):
+    array = make(vm, level, disks)
+    member, spare = array.members[0], vm.free_disks()[0]
+    litter(vm, [spare], seed=5)
+    read_low(array)
+    array.fail(member)
+    array.remove(member)
+
+    def begin():
+        array.members.remove(member)
+        array.add(spare)
+    before = untouched(array, spare)
+    try:
+        when(array, begin)
+    finally:
+        array.members.append(member)
+    assert untouched(array, spare) == before, "it got what was never written"
+
+
+@WHEN
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+def test_replacement_leaves_out_what_was_never_written(vm, level, disks, when):
+    array = make(vm, level, disks)
+    member, spare = array.members[0], vm.free_disks()[0]
+    litter(vm, [spare], seed=6)
+    read_low(array)
+    array.add(spare)
+    array.members.remove(member)        # what is looked at is the new one
+
+    def begin():
+        vm.run(f"mdadm {array} --replace {member} --with {spare}")
+    before = untouched(array, spare)
+    try:
+        when(array, begin)
+        assert "in_sync" in array.member_state(spare)
+    finally:
+        array.members.append(member)
+    assert untouched(array, spare) == before, "it got what was never written"
+
+
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+def test_re_added_member(vm, level, disks):
+    array = make(vm, level, disks)
+    first = plan(array, 40)
+    perform(array, first)
+    resync(array)
+    array.flush()
+    array.fail(array.members[1])
+    array.remove(array.members[1])
+    second = plan(array, 41)
+    perform(array, second)
+    array.re_add(array.members[1])
+    array.wait_sync()
+    wait_until(vm, lambda: array.degraded() == 0)
+    all_comes_back(array, first.wanted() | second.wanted())
+    resync(array)
+    parity_is_right(array)
+
+
+@pytest.mark.long
+def test_recovery_of_one_of_two(vm):
+    """RAID6: one member comes back, then the other; and what a resync has to settle is left to it."""
+    array = make(vm, 6, 5)
+    first = plan(array, 50)
+    perform(array, first)
+    gone = array.members[:2]
+    for member in gone:
+        array.fail(member)
+        array.remove(member)
+    second = plan(array, 51)
+    perform(array, second)
+    wanted = first.wanted() | second.wanted()
+    all_comes_back_without = [image.role for image in array.member_images() if image.active()]
+    for member in gone:
+        vm.run(f"mdadm --zero-superblock {member}")
+        with Trace(vm) as trace:
+            array.add(member)
+            array.wait_sync()
+        for event in trace.events("transition", action="Startsync"):
+            assert not ({"RECOVERING", "COPIES"} <= event.flags and event.source == "NeedSync")
+    wait_until(vm, lambda: array.degraded() == 0)
+    assert all_comes_back_without
+    all_comes_back(array, wanted)
+    resync(array)
+    parity_is_right(array)
+
+
+@pytest.fixture
+def discards(vm):
+    parameter = "/sys/module/raid456/parameters/devices_handle_discard_safely"
+    vm.run("modprobe raid456")
+    vm.write(parameter, "Y")
+    yield
+    vm.write(parameter, "N")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+def test_discard(vm, discards, level, disks):
+    """Whole stripes go; chunks covered as a whole become Unwritten when all members did it."""
+    array = make(vm, level, disks, chunk=64)
+    width = array.size() // (24576 * 1024)
+    stripe = 128 * width
+    first = Plan(60, 0, 100 * stripe, 300)
+    perform(array, first)
+    resync(array)
+    array.flush()
+    found = states(array)
+    assert found[4:20].count("Clean") > 8 and stripe == 384
+    with Trace(vm) as trace:
+        discard(vm, array, 4 * stripe - 8, 16 * stripe + 16)
+        vm.run("sleep 1")
+    assert set(trace.chunks("Discard")) == {chunk for chunk in range(4, 20)
+                                            if found[chunk] != "Unwritten"}
+    assert states(array) == found[:4] + ["Unwritten"] * 16 + found[20:]
+    wanted = {sector: numbers for sector, numbers in first.wanted().items()
+              if not 4 * stripe <= sector < 20 * stripe}
+    all_comes_back(array, wanted)
+    second = Plan(61, 0, 100 * stripe, 100)
+    perform(array, second)
+    all_comes_back(array, wanted | second.wanted())
+    resync(array)
+    parity_is_right(array)
+
+
+@pytest.mark.long
+def test_discard_while_degraded(vm, discards):
+    array = make(vm, 5, 4, chunk=64)
+    width = array.size() // (24576 * 1024)
+    first = Plan(62, 0, 12800 * width, 200)
+    perform(array, first)
+    resync(array)
+    array.fail(array.members[2])
+    with Trace(vm) as trace:
+        discard(vm, array, 0, 128 * width * 8)
+        vm.run("sleep 1")
+    assert trace.events("transition", action="Discard") == []
+    assert "Clean" not in states(array, 0, 8)
+    wanted = {sector: numbers for sector, numbers in first.wanted().items()
+              if sector >= 128 * width * 8}
+    all_comes_back(array, wanted, (2,))
+
+
+@pytest.mark.long
+@pytest.mark.vm(each_disk=(*[DiskOptions(size="96M")] * 3, DiskOptions(size="96M", discard=False)),
+                memory="1G")
+def test_member_without_discard(vm, discards):
+    """It is not thrown out, and the others keep their data as well: parity stays right."""
+    array = make(vm, 5, 4, chunk=64)
+    first = plan(array, 63)
+    perform(array, first)
+    resync(array)
+    array.flush()
+    before = states(array)
+    vm.run(f"blkdiscard -f {array}", check=False)
+    vm.run("sleep 0.5")
+    assert array.degraded() == 0 and states(array) == before
+    all_comes_back(array, first.wanted())
+    parity_is_right(array)

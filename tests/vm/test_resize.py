@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""mdadm --grow --size: the bitmap follows, within its capacity, and is never asked beyond it."""
+import json
+import re
+
+import pytest
+
+from support import (Trace, errno_of, keep_active, mapped_members, on_disk, states, wait_until,
+                     write)
+from vmtest import DiskOptions
+
+pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="400M"), memory="1G")
+
+CHUNK = 128
+LEVELS = pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+
+
+def resize(array, kib, check=True):
+    """Of each member, in KiB; the resync of nothing that md starts is over."""
+    result = array.vm.run(f"mdadm --grow {array} --size={kib}", check=check)
+    array.wait_sync()
+    return result
+
+
+def chunks(array):
+    return array.size() // 512 // CHUNK
+
+
+def check_geometry(array):
+    """Array, bitmap in memory and bitmap on disk are of one size."""
+    count = -(-array.size() // 512 // CHUNK)
+    assert array.metadata()["chunks"] == count
+    assert sum(array.bits().values()) == count
+    # the superblocks after the one that carries the size tell the bitmap's
+    array.set("llbitmap/daemon_sleep", 30)
+    array.settle()
+    for image in array.member_images():
+        assert image.bitmap().sync_size >= array.size() // 512
+
+
+@LEVELS
+def test_grow_and_shrink(vm, level, disks):
+    array = vm.create_array(level=level, disks=disks, size=40960)
+    write(vm, array, 0, 8 * CHUNK)
+    write(vm, array, 20 * CHUNK)
+    array.flush()
+    write(vm, array, 30 * CHUNK)
+    old = chunks(array)
+    before = states(array)
+
+    with Trace(vm) as trace:
+        resize(array, 102400)
+    new = chunks(array)
+    assert new == old * 102400 // 40960
+    event, = trace.events("resize")
+    assert f"chunks={old}->{new} of 128 sectors" in event.text
+    inits = trace.events("transition", action="Init")
+    assert all((init.source, init.to) == ("None", "Unwritten") for init in inits)
+    assert trace.chunks("Init") == list(range(old, new))
+    assert all(init.seq > event.seq for init in inits)
+    check_geometry(array)
+    assert states(array) == before + ["Unwritten"] * (new - old)
+    for image in on_disk(array):
+        assert set(image[old:new]) == {0}
+
+    write(vm, array, (new - 1) * CHUNK, CHUNK)
+    write(vm, array, (old + 5) * CHUNK)
+    array.flush()
+    assert states(array, old + 5, 1) + states(array, new - 1, 1) == ["Clean", "Clean"]
+
+    with Trace(vm) as trace:
+        resize(array, 40960)
+    event, = trace.events("resize")
+    assert f"chunks={new}->{old} of 128 sectors" in event.text
+    assert not [change for change in trace.events("transition")
+                if change.chunk + change.count > old]
+    check_geometry(array)
+    assert len(states(array)) == old
+    write(vm, array, (old - 1) * CHUNK)
+
+    # what comes back begins anew, whatever its bytes were
+    resize(array, 102400)
+    assert states(array, old) == ["Unwritten"] * (new - old)
+    for image in on_disk(array):
+        assert set(image[old:new]) == {0}
+    array.stop()
+    array.assemble()
+    assert len(states(array)) == new
+    resize(array, 40960)
+    array.stop()
+    assert {image.bitmap().sync_size for image in array.member_images()} == {old * CHUNK}
+    array.assemble()
+    resize(array, 102400)
+    assert states(array, old) == ["Unwritten"] * (new - old)
+    assert array.unequal() == []
+
+
+def test_sizes_that_are_no_multiple_of_a_chunk(vm):
+    """Growing inside the last chunk changes no state on RAID1; each size assembles."""
+    array = vm.create_array(level=1, disks=2, size=40964)
+    last = 40964 // 64
+    write(vm, array, last * CHUNK, 8)
+    array.flush()
+    for kib in (40968, 41020, 41024, 41028, 40960, 40964, 4, 41024):
+        with Trace(vm) as trace:
+            resize(array, kib)
+        assert array.size() == kib * 1024
+        assert array.metadata()["chunks"] == -(-kib // 64)
+        if kib in (40968, 41020, 41024):
+            assert states(array, last, 1) == (["Clean"] if kib != 41024 or len(states(array)) > 1
+                                              and not trace.chunks("Init") else ["Unwritten"])
+            if trace.events("resize")[0].text.find(f"chunks={last + 1}->{last + 1} ") >= 0:
+                assert trace.events("transition") == []
+        write(vm, array, kib * 2 - 8, 8)
+        array.stop()
+        array.assemble()
+        array.readwrite()
+        array.wait_sync()
+        assert array.metadata()["chunks"] == -(-kib // 64)
+    assert array.unequal() == []
+
+
+def test_over_bitmap_pages(vm):
+    """Pitfall: beyond the first bitmap page it was an oops. Page 0 has 3072 chunks."""
+    array = vm.create_array(level=1, disks=2, size=3071 * 64)
+    for count in (3072, 3073, 5000, 3072, 1, 3073, 6000):
+        resize(array, count * 64)
+        assert array.metadata()["chunks"] == count
+        write(vm, array, (count - 1) * CHUNK, CHUNK)
+        assert states(array, count - 1, 1) == ["Dirty"]
+    assert len(states(array)) == 6000
+    array.flush()
+    array.stop()
+    array.assemble()
+    assert len(states(array)) == 6000
+    assert states(array, 5999, 1) == ["Clean"]
+    assert array.unequal() == []
+
+
+def test_new_space_waits_for_its_bytes(vm):
+    """Promise 6: nobody can write there before the bytes are on the members."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, members=members, size=40960)
+    array.wait_sync()
+    for member in members:
+        member.delay_writes(4000)
+    grow = vm.spawn(f"echo 81920 > {array.sysfs}/component_size; echo grown")
+    try:
+        vm.run("sleep 1")
+        size = array.size()
+        assert grow.output()[0] == "", "nothing was slow"
+        assert size == 40960 * 1024
+    finally:
+        for member in members:
+            member.plain()
+        grow.wait()
+    assert array.size() == 81920 * 1024
+    for image in on_disk(array):
+        assert set(image[640:]) == {0}
+
+
+def slow_end(vm, array, members, milliseconds):
+    """The members take their time with writes to the array's last 1 MiB."""
+    keep_active(vm, array)
+    data = array.member_images()[0].data_offset
+    for member in members:
+        member.delay_writes(milliseconds, data + 2 * 40960 - 2048, 2048)
+
+
+QUEUED = "block/block_bio_queue"        # for Trace
+
+
+def begin(vm, trace, array, sector, command):
+    """A writer or discarder in the background; it has got as far as the array."""
+    process = vm.spawn(command)
+    wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue", dev="9,0")
+                            if event.sector == sector and event.rwbs[0] in "WD"])
+    return process
+
+
+def write_at_end(vm, trace, array):
+    return begin(vm, trace, array, 2 * 40960 - 8, f"dd if=/dev/zero of={array} bs=4k seek={40960 // 4 - 1}"
+                 " count=1 oflag=direct conv=notrunc status=none && echo written")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("discards", [False, True])
+def test_writes_in_flight_when_it_shrinks(vm, discards):
+    """They complete before their chunks go, and what goes is no discard's any more."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, members=members, size=40960)
+    array.wait_sync()
+    write(vm, array, 0, 8)
+    write(vm, array, 638 * CHUNK, 2 * CHUNK)
+    slow_end(vm, array, members, 4000)
+    with Trace(vm, QUEUED) as trace:
+        late = write_at_end(vm, trace, array)
+        if discards:
+            more = begin(vm, trace, array, 636 * CHUNK,
+                         f"blkdiscard -f -o {636 * 65536} -l {2 * 65536} {array}")
+        vm.run(f"echo 20480 > {array.sysfs}/component_size")
+        assert late.wait().stdout == "written\n"
+        if discards:
+            more.wait()
+    for member in members:
+        member.plain()
+    assert array.metadata()["chunks"] == 320
+    event, = trace.events("resize")
+    suspends = [one for one in trace.events("barrier") if one.op == "suspend"
+                and one.time <= event.time]
+    assert max(one.ns for one in suspends) > 500_000_000, "nobody waited for the write"
+    assert not [change for change in trace.events("transition") if change.seq > event.seq
+                and change.chunk + change.count > 320]
+    write(vm, array, 0, 8)
+    resize(array, 40960)
+    assert states(array, 320) == ["Unwritten"] * 320
+
+
+def test_shrinking_gives_up(vm):
+    """Writes that do not complete: refused, nothing changed, and it goes on."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, members=members, size=40960)
+    array.wait_sync()
+    slow_end(vm, array, members, 12000)
+    with Trace(vm, QUEUED) as trace:
+        late = write_at_end(vm, trace, array)
+    mark = vm.log.size()
+    assert errno_of(vm, f"{array.sysfs}/component_size", "20480") == "EBUSY"
+    assert "refused: writes to the array's end do not complete" in vm.dmesg(mark)
+    assert (array.size(), array.metadata()["chunks"]) == (40960 * 1024, 640)
+    write(vm, array, 8, 8)
+    assert late.wait().stdout == "written\n"
+    for member in members:
+        member.plain()
+    resize(array, 20480)
+    assert array.metadata()["chunks"] == 320
+
+
+LOAD = r"""
+set -eu
+exec >&2
+md=/sys/block/{name}/md
+fio --name=checked --filename={array} --rw=randrw --bs=16k --direct=1 --ioengine=libaio --iodepth=8 \
+    --size=24M --runtime={seconds} --time_based --verify=crc32c --verify_backlog=64 --randseed=3 \
+    --output=/dev/null &
+fio=$!
+n=0
+while kill -0 $fio 2> /dev/null; do
+	n=$((n + 1))
+	for size in 163840 32768 196608 28672 256000 40960; do
+		mdadm --grow {array} --size=$size
+		end=$(blockdev --getsz {array})
+		dd if=/dev/urandom of={array} bs=64k seek=$((end / 128 - 4)) count=4 oflag=direct \
+			conv=notrunc status=none
+		[ $((n % 2)) = 0 ] || blkdiscard -f -o $(((end - 384) * 512)) -l 65536 {array}
+		echo 1 > $md/llbitmap/flush
+		for i in $(seq 50); do [ $(cat $md/sync_action) = idle ] && break; sleep 0.1; done
+	done
+done
+wait $fio
+"""
+
+
+@LEVELS
+def test_under_load(vm, level, disks):
+    """Data compared by fio; every transition verified; copies equal in the end."""
+    array = vm.create_array(level=level, disks=disks, size=40960)
+    array.set("llbitmap/barrier_idle", 0)
+    array.set("llbitmap/daemon_sleep", 1)
+    script = LOAD.format(array=array, name=array.name, seconds=12)
+    audit = vm.run(["llbitmapctl", "audit", "--json", "-a", array.name, "--", "bash", "-c", script],
+                   timeout=240, check=False)
+    verdict = json.loads(audit.stdout)
+    assert "verdict" in verdict, audit.stdout + audit.stderr
+    assert (audit.rc, verdict["verdict"]) == (0, "pass"), audit.stdout[-3000:] + audit.stderr[-2000:]
+    assert "ended with status" not in audit.stderr, audit.stderr[-2000:]
+    assert verdict["events"]["resize"] >= 6
+    array.wait_sync()
+    array.flush()
+    check_geometry(array)
+    assert array.bits()["need sync"] == 0
+    assert array.unequal() == []
+
+
+# -- refused ------------------------------------------------------------------------------------
+
+def facts(array):
+    """All there is, but for times, event counts and what depends on them."""
+    array.settle()
+    supers = []
+    for image in array.member_images():
+        with open(image.path, "rb") as file:
+            file.seek(4096)
+            raw = bytearray(file.read(4096))
+        raw[216:220] = raw[192:208] = b""   # checksum; utime, events
+        # data_size: mdadm tells each member how much may be used of it before it asks the array
+        raw[136:144] = b""
+        bitmap = bytearray(image.bitmap().raw)
+        bitmap[24:40] = b""                 # events, events_cleared
+        supers.append((bytes(raw), bytes(bitmap)))
+    return supers, array.size(), array.get("component_size"), array.metadata(), array.bits()
+
+
+@pytest.mark.vm(disks=2, cpus=2, disk=DiskOptions(size="10G"), memory="1G")
+def test_beyond_the_capacity(vm):
+    """130 048 chunks of 64 KiB; refused before anything changes, by mdadm and by hand."""
+    full = 130048 * 64
+    array = vm.create_array(level=1, disks=2, size=1 << 20)
+    write(vm, array, 0, 8 * CHUNK)
+    array.flush()
+    array.wait_sync()
+    vm.run(f"mdadm --wait-clean {array}", check=False)
+    before = facts(array)
+    mark = vm.log.size()
+    for command in (f"mdadm --grow {array} --size={full + 4}",
+                    f"mdadm --grow {array} --size=9000000",
+                    f"echo {full + 4} > {array.sysfs}/component_size"):
+        assert vm.run(command, check=False).rc != 0, command
+        assert facts(array) == before, command
+    assert errno_of(vm, f"{array.sysfs}/component_size", str(full + 4)) == "ENOSPC"
+    log = vm.dmesg(mark)
+    assert re.search(rf"refused: {2 * full + 8} sectors are 130049 chunks, the bitmap has room for "
+                     r"130048: remove it first \(mdadm --grow --bitmap=none\)", log), log
+    write(vm, array, 8 * CHUNK)
+    # and what fits, fits
+    resize(array, full)
+    assert array.metadata()["chunks"] == 130048
+    write(vm, array, 130047 * CHUNK)
+    assert states(array, 130047, 1) == ["Dirty"]
+    array.stop()
+    array.assemble()
+    assert array.metadata()["chunks"] == 130048
+    # what it had was made with --assume-clean; of the rest one chunk was written to
+    assert array.bits()["unwritten"] == 130048 - 16384 - 1
+
+
+def test_while_a_sync_runs(vm):
+    """md does not do it then, and nothing changes."""
+    array = vm.create_array(level=1, disks=2, size=102400)
+    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=80 oflag=direct status=none")
+    array.flush()
+    array.set("sync_speed_max", 500)
+    array.set("sync_speed_min", 100)
+    array.set("llbitmap/mark", "0-1200")
+    wait_until(vm, lambda: array.get("sync_action") == "resync")
+    for kib in (204800, 40960):
+        assert errno_of(vm, f"{array.sysfs}/component_size", str(kib)) == "EBUSY"
+    assert array.get("sync_action") == "resync"
+    assert (array.size(), array.metadata()["chunks"]) == (102400 * 1024, 1600)
+    array.set("sync_speed_max", 1000000)
+    array.set("sync_speed_min", 1000000)
+    array.wait_sync()
+    resize(array, 204800)
+    array.flush()
+    assert array.bits()["need sync"] == 0
+    assert array.metadata()["chunks"] == 3200
+    assert array.unequal() == []
+
+
+def test_degraded(vm):
+    """A member that is away misses the change of size, and is given all it missed."""
+    array = vm.create_array(level=1, disks=3, size=40960)
+    write(vm, array, 0, 80 * CHUNK)
+    array.flush()
+    array.fail(vm.disks[2])
+    array.remove(vm.disks[2])
+    write(vm, array, 4 * CHUNK)
+    resize(array, 102400)
+    write(vm, array, 1000 * CHUNK, CHUNK)
+    write(vm, array, 1599 * CHUNK, CHUNK)
+    assert states(array, 1000, 1) == ["NeedSync"]
+    array.re_add(vm.disks[2])
+    wait_until(vm, lambda: array.degraded() == 0, timeout=60)
+    array.wait_sync()
+    array.flush()
+    contents = on_disk(array)
+    assert len(contents) == 3 and contents[0] == contents[1] == contents[2]
+    assert array.unequal() == []
+    array.fail(vm.disks[2])
+    array.remove(vm.disks[2])
+    resize(array, 20480)
+    write(vm, array, 300 * CHUNK, CHUNK)
+    array.re_add(vm.disks[2])
+    wait_until(vm, lambda: array.degraded() == 0, timeout=60)
+    array.wait_sync()
+    array.flush()
+    assert array.unequal() == []
+
+
+def test_bitmap_that_tells_of_less(vm):
+    """A bitmap superblock that covers less than the array: the rest is synced, not believed."""
+    array = vm.create_array(level=1, disks=2, size=40960)
+    write(vm, array, 0, 8)
+    array.flush()
+    array.stop()
+    for image in array.member_images():
+        with open(image.path, "r+b") as file:
+            file.seek((image.super_offset + image.bitmap_offset) * 512 + 40)
+            file.write((600 * CHUNK).to_bytes(8, "little"))
+    vm.run(["blockdev", "--flushbufs", *array.members])
+    with Trace(vm) as trace:
+        array.assemble()
+        array.readwrite()
+        array.wait_sync()
+    assert [chunk for event in trace.events("transition", action="Stale")
+            for chunk in event.chunks()] == list(range(600, 640))
+    assert trace.chunks("Endsync") == list(range(600, 640))
+    assert array.bits()["need sync"] == 0
+    array.stop()
+    assert {image.bitmap().sync_size for image in array.member_images()} == {640 * CHUNK}

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which bitmap an array gets: by what user space chose, by what is on disk, and what is refused."""
+import pytest
+
+from vmtest import DiskOptions
+
+pytestmark = pytest.mark.vm(disks=4, disk=DiskOptions(size="128M"))
+
+SB = "/sys/block/md77/md"
+
+
+def attempt(vm, path, text):
+    """The name of the error that writing text to a file gives, or None. ENOTSUP is EOPNOTSUPP."""
+    code = ("import errno, os, sys\n"
+            "try: os.write(os.open(sys.argv[1], os.O_WRONLY), sys.argv[2].encode())\n"
+            "except OSError as e: print(errno.errorcode[e.errno])\n")
+    return vm.run(["python3", "-c", code, str(path), text]).stdout.strip() or None
+
+
+def numbers(vm, disk):
+    return vm.read(f"/sys/block/{str(disk)[5:]}/dev").strip()
+
+
+@pytest.fixture
+def md77(vm):
+    """An array that is put together by sysfs alone, as something older than mdadm 4.5 does it."""
+    vm.run("modprobe md-mod; echo md77 > /sys/module/md_mod/parameters/new_array")
+    yield SB
+    vm.run(f"echo clear > {SB}/array_state; sleep 1", check=False)
+
+
+def put_together(vm, disks):
+    vm.run(f"echo 1.2 > {SB}/metadata_version")
+    for disk in disks:
+        assert attempt(vm, f"{SB}/new_dev", numbers(vm, disk)) is None
+
+
+def test_what_is_on_disk_decides(vm, md77):
+    array = vm.create_array(level=1, disks=2, bitmap="lockless", assume_clean=True)
+    array.stop()
+    put_together(vm, vm.disks[:2])
+    assert vm.read(f"{SB}/bitmap_type").strip() == "[none] bitmap llbitmap"
+    assert attempt(vm, f"{SB}/array_state", "active") is None
+    assert vm.read(f"{SB}/bitmap_type").strip() == "none bitmap [llbitmap]"
+    vm.run("dd if=/dev/zero of=/dev/md77 bs=4k count=1 oflag=direct status=none")
+    assert "dirty 1\n" in vm.read(f"{SB}/llbitmap/bits")
+
+
+def test_classic_on_disk_decides(vm, md77):
+    array = vm.create_array(level=1, disks=2, bitmap="internal", assume_clean=True)
+    array.stop()
+    put_together(vm, vm.disks[:2])
+    assert attempt(vm, f"{SB}/array_state", "active") is None
+    assert vm.read(f"{SB}/bitmap_type").strip() == "none [bitmap] llbitmap"
+    assert not vm.exists(f"{SB}/llbitmap")
+
+
+@pytest.mark.parametrize("on_disk, chosen", [("lockless", "bitmap"), ("internal", "llbitmap")])
+def test_wrong_choice_is_refused_without_harm(vm, md77, on_disk, chosen):
+    array = vm.create_array(level=1, disks=2, bitmap=on_disk, assume_clean=True)
+    array.stop()
+    areas = [disk.read(16, 256) for disk in vm.disks[:2]]
+    put_together(vm, vm.disks[:2])
+    assert attempt(vm, f"{SB}/bitmap_type", chosen) is None
+    assert attempt(vm, f"{SB}/array_state", "active") is not None
+    assert "failed to create bitmap" in vm.run("dmesg | tail -n 20").stdout
+    assert [disk.read(16, 256) for disk in vm.disks[:2]] == areas
+    vm.run(f"echo clear > {SB}/array_state")
+    array.assemble()
+    kind = "llbitmap" if on_disk == "lockless" else "bitmap"
+    assert f"[{kind}]" in array.get("bitmap_type")
+
+
+def test_member_that_is_not_in_sync_is_not_asked(vm, md77):
+    """What stands on a member that is still being filled decides nothing."""
+    array = vm.create_array(level=1, disks=3, bitmap="lockless", size=98304, assume_clean=True)
+    array.fail(vm.disks[0])
+    array.remove(vm.disks[0])
+    vm.run(f"mdadm --zero-superblock {vm.disks[0]}")
+    vm.run(f"echo 1000 > /sys/block/{str(array)[5:]}/md/sync_speed_max")
+    array.add(vm.disks[0])
+    vm.run("sleep 2")
+    assert array.degraded() == 1
+    array.stop()
+
+    version = (16 * 512) + 4        # of the bitmap's superblock
+    vm.run(f"printf '\\004' | dd of={vm.disks[0]} bs=1 seek={version} conv=notrunc,fsync "
+           "status=none")
+    put_together(vm, vm.disks[:3])
+    assert attempt(vm, f"{SB}/array_state", "active") is None
+    assert vm.read(f"{SB}/bitmap_type").strip() == "none bitmap [llbitmap]"
+
+
+def test_metadata_other_than_1_2_is_refused(vm):
+    mark = vm.log.size()
+    vm.run("mdadm --create /dev/md77 --run --metadata=1.0 --level=1 --raid-devices=2 "
+           f"--bitmap=none --assume-clean {vm.disks[0]} {vm.disks[1]}")
+    try:
+        vm.run(f"echo llbitmap > {SB}/bitmap_type")
+        assert attempt(vm, f"{SB}/bitmap/location", "+8") == "ENOTSUP"
+        assert "llbitmap refused: the metadata is not of version 1.2" in vm.dmesg(mark)
+        # nothing is left of it: a classic one can be had
+        assert vm.read(f"{SB}/bitmap/location").strip() == "none"
+        vm.run(f"echo bitmap > {SB}/bitmap_type; mdadm --grow --bitmap=internal /dev/md77")
+        assert "[bitmap]" in vm.read(f"{SB}/bitmap_type")
+    finally:
+        vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
+
+
+def test_external_metadata_is_refused(vm, md77):
+    mark = vm.log.size()
+    for name, value in (("metadata_version", "external:nothing"), ("level", "raid1"),
+                        ("raid_disks", "2"), ("bitmap/metadata", "external"),
+                        ("bitmap_type", "llbitmap")):
+        assert attempt(vm, f"{SB}/{name}", value) is None, name
+    assert attempt(vm, f"{SB}/bitmap/location", "+8") == "ENOTSUP"
+    assert "llbitmap refused: the metadata is managed externally" in vm.dmesg(mark)
+
+
+def test_removed_and_classic_instead(vm):
+    """The way back to a kernel that does not know the lockless bitmap."""
+    array = vm.create_array(level=10, disks=4, bitmap="lockless", assume_clean=True)
+    vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=4M --size=64M "
+           "--direct=1")
+    vm.run(f"mdadm --grow --bitmap=none {array}")
+    assert not array.has("llbitmap")
+    assert array.get("bitmap/location") == "none"
+    vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=4M --size=64M "
+           "--direct=1")
+    vm.run(f"echo bitmap > /sys/block/{str(array)[5:]}/md/bitmap_type")
+    vm.run(f"mdadm --grow --bitmap=internal {array}")
+    assert "[bitmap]" in array.get("bitmap_type")
+    array.stop()
+    array.assemble()
+    assert "[bitmap]" in array.get("bitmap_type")
+    assert array.unequal() == []
+
+
+def test_attributes_of_the_classic_bitmap(vm):
+    """They are there for a lockless bitmap, and leave it alone."""
+    array = vm.create_array(level=1, disks=2, bitmap="lockless", assume_clean=True)
+    base = f"/sys/block/{str(array)[5:]}/md/bitmap"
+    assert array.get("bitmap/location") == "+8"
+    assert array.get("bitmap/metadata") == "internal"
+    assert array.get("bitmap/can_clear") == ""
+    for name, value in (("can_clear", "false"), ("space", "1"), ("time_base", "5"),
+                        ("max_backlog_used", "0")):
+        assert attempt(vm, f"{base}/{name}", value) == "ENOTSUP", name
+    assert attempt(vm, f"{base}/chunksize", "65536") == "EBUSY"
+    assert attempt(vm, f"{base}/metadata", "external") == "EBUSY"
+    assert attempt(vm, f"{base}/location", "+8") == "EBUSY"
+    assert attempt(vm, f"/sys/block/{str(array)[5:]}/md/bitmap_type", "bitmap") == "EBUSY"

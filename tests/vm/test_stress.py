@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Everything at once, with the data compared; memory short; stop in the middle of it."""
+import pathlib
+import subprocess
+
+import pytest
+
+from support import Trace, on_disk, wait_until
+from vmtest import DiskOptions
+from vmtest.environment import build_dir
+
+SHORTAGE = pathlib.Path(__file__).parent / "guest" / "shortage.c"
+
+pytestmark = pytest.mark.vm(disks=5, memory="640M", cpus=2, disk=DiskOptions(size="256M"))
+
+SYSFS = r"""
+cd {sysfs}/llbitmap
+while :; do
+    echo 1 > flush; cat bits metadata table > /dev/null; echo 1 > snapshot
+    echo $((RANDOM % 4 + 1)) > daemon_sleep; echo $((RANDOM % 3)) > barrier_idle
+    first=$((RANDOM % 500)); echo $first-$((first + RANDOM % 9)) > mark
+    echo $((RANDOM % 500)) > ../bitmap_set_bits; echo junk > mark
+    cat ../bitmap/* /proc/mdstat > /dev/null
+    sleep 0.2
+done 2> /dev/null
+"""
+
+MEMBERS = r"""
+while :; do
+    mdadm {array} --fail {member}
+    for i in $(seq 20); do mdadm {array} --remove {member} && break; sleep 0.2; done
+    sleep 1
+    mdadm {array} --re-add {member} || mdadm {array} --add {member}
+    for i in $(seq 60); do
+        [ "$(cat {sysfs}/degraded)" = 0 ] && break; sleep 0.2
+    done
+    sleep 1
+done > /dev/null 2>&1
+"""
+
+
+@pytest.mark.parametrize("level, disks", [(1, 3), (10, 4)])
+def test_everything_at_once(vm, level, disks):
+    array = vm.create_array(level=level, disks=disks, assume_clean=False)
+    array.wait_sync()
+    helpers = [vm.spawn(text.format(sysfs=array.sysfs, array=array, member=vm.disks[1]))
+               for text in (SYSFS, MEMBERS)]
+    # the checked data, discards beside them, and dirty page cache on the array itself
+    vm.run(f"fio --direct=1 --ioengine=libaio --runtime=14 --time_based --randseed=11 "
+           f"--name=checked --filename={array} --rw=randrw --bs=16k --iodepth=8 "
+           f"--size=64M --verify=crc32c --verify_backlog=64 "
+           f"--name=trims --filename={array} --offset=64M --size=32M --rw=randtrim --bs=192k "
+           f"--iodepth=1 --ioengine=sync "
+           f"--name=between --filename={array} --offset=64M --size=32M --rw=randwrite "
+           f"--bsrange=4k-128k --verify=0 "
+           f"--name=cached --filename={array} --offset=96M --size=100M --direct=0 "
+           f"--ioengine=psync --rw=randwrite --bs=16k", timeout=120)
+    for helper in helpers:
+        helper.signal(9)
+        helper.wait(check=False)
+    wait_until(vm, lambda: array.get("sync_action") == "idle")
+    for member in array.members:
+        if not vm.exists(f"{array.sysfs}/dev-{str(member)[5:]}"):
+            array.re_add(member, check=False) or array.add(member)
+        elif "faulty" in array.member_state(member):
+            array.remove(member)
+            array.re_add(member, check=False) or array.add(member)
+    wait_until(vm, lambda: array.degraded() == 0, 60)
+    array.wait_in_sync()
+    array.wait_sync()
+    array.flush()
+    bits = array.bits()
+    assert bits["dirty"] == bits["need sync"] == bits["syncing"] == 0
+    states = on_disk(array)[0]
+    chunk = array.metadata()["chunksize"]
+    differ = {sector // chunk for first, last in array.unequal()
+              for sector in range(first, last + 1)}
+    assert {number for number in differ if states[number] == 1} == set(), \
+        "copies differ where the bitmap says Clean"
+    vm.run(f"fio --direct=1 --ioengine=libaio --randseed=11 --name=checked --filename={array} "
+           f"--rw=randread --bs=4k --io_size=4M --size=64M")
+
+
+def counters(vm):
+    """/proc/vmstat"""
+    return {name: int(value) for name, value in
+            (line.split() for line in vm.read("/proc/vmstat").splitlines())}
+
+
+def live_in_shortage(vm, array):
+    """Swap and dirty page cache are on the array; gives what /proc/vmstat counted meanwhile."""
+    program = build_dir() / "shortage"
+    subprocess.run(["cc", "-O2", "-o", program, SHORTAGE], check=True)
+    # nobody may write to what is in use as swap: a part for each
+    vm.run(f"modprobe dm-mod && dmsetup create swap --table '0 262144 linear {array} 0' && "
+           f"dmsetup create cached --table '0 131072 linear {array} 262144' && "
+           f"mkswap /dev/mapper/swap && swapon /dev/mapper/swap")
+    before = counters(vm)
+    try:
+        vm.run(f"/mnt/build/{program.name} /dev/mapper/cached 64 48 48 4", timeout=60)
+        after = counters(vm)
+    finally:
+        if vm.healthy:
+            vm.run("swapoff /dev/mapper/swap && dmsetup remove swap cached", timeout=120)
+    return {name: after[name] - before[name] for name in after}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+def test_memory_is_short(vm, level, disks):
+    """It goes on with no memory left and only the array to get some from (promise 10)."""
+    array = vm.create_array(level=level, disks=disks)
+    # chunks become Clean again and again, so that writes go on to need bitmap writes
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    with Trace(vm) as trace:
+        happened = live_in_shortage(vm, array)
+    assert happened["pswpout"] > 10000, "there was no shortage"
+    assert happened["allocstall_dma32"] + happened["allocstall_normal"] > 10, "nobody waited for it"
+    changes = trace.changes()
+    assert changes["Clean->Dirty Startwrite"] > 2000 and changes["Dirty->Clean Daemon"] > 1000
+    array.flush()
+    assert array.bits()["dirty"] == 0
+    assert array.unequal() == []
+
+
+def test_stop_and_assemble_again_and_again(vm):
+    """Timers, workers and sysfs readers against the end of the bitmap."""
+    array = vm.create_array(level=1, disks=2, size=65536)
+    readers = vm.spawn(f"while :; do cat {array.sysfs}/llbitmap/* {array.sysfs}/bitmap/*; "
+                       f"echo 1 > {array.sysfs}/llbitmap/flush; done > /dev/null 2>&1")
+    for turn in range(8):
+        array.set("llbitmap/daemon_sleep", 1)
+        array.set("llbitmap/barrier_idle", 0)
+        vm.run(f"dd if=/dev/zero of={array} bs=64k count=40 seek={turn * 40} oflag=direct status=none; "
+               f"blkdiscard -f -o {turn * 40 * 65536} -l {20 * 65536} {array}; "
+               f"sleep 0.{turn}; for i in 1 2 3 4 5 6 7 8 9; do mdadm --stop {array} && exit; "
+               f"sleep 0.2; done; exit 1")
+        array.assemble()
+        array.readwrite()
+        bits = array.bits()
+        assert bits["dirty"] == bits["need sync"] == 0
+    readers.signal(9)
+    readers.wait(check=False)
+    array.flush()
+    assert array.bits()["unwritten"] == 8 * 20

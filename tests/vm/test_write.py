@@ -1,0 +1,381 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Writers: promises 1, 2, 10 and 11. Members behind dm-delay make every window wide."""
+
+import pytest
+
+from order import check_order, data_writes
+from support import (Trace, begin_write, delayed, discard, disk_prefix, keep_active, mapped_members,
+                     on_disk, states, wait_until, write)
+from vmtest import DiskOptions
+
+pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="128M"))
+
+BLOCK = ("block/block_bio_queue", "block/block_bio_complete")
+LEVELS = pytest.mark.parametrize("level", [1, 10])
+
+SUBMIT = """
+import ctypes, mmap, os, struct, sys
+# io_submit() of several 4 KiB writes at once: below a plug, so that they go out together
+path, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+data = mmap.mmap(-1, 4096)
+data.write(b"B" * 4096)
+where = ctypes.addressof(ctypes.c_char.from_buffer(data))
+context = ctypes.c_ulong(0)
+assert libc.syscall(206, 64, ctypes.byref(context)) == 0
+blocks = [ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", i, 0, 0, 1, 0, fd, where, 4096,
+                                                  (first + 8 * i) * 512, 0, 0, 0), 64)
+          for i in range(count)]
+pointers = (ctypes.c_void_p * count)(*[ctypes.addressof(block) for block in blocks])
+assert libc.syscall(209, context, count, pointers) == count
+events = ctypes.create_string_buffer(32 * count)
+assert libc.syscall(208, context, count, count, events, None) == count
+for i in range(count):
+    assert struct.unpack_from("<q", events, 32 * i + 16)[0] == 4096
+"""
+
+NOWAIT = """
+import errno, mmap, os, sys
+fd = os.open(sys.argv[1], os.O_RDWR | os.O_DIRECT)
+data = mmap.mmap(-1, 4096)
+try:
+    print(os.pwritev(fd, [data], int(sys.argv[2]) * 512, os.RWF_NOWAIT))
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.fixture
+def slow(vm):
+    """make(level) -> an array on mapped members, settled."""
+    def make(level, count=2, **options):
+        members = mapped_members(vm, count)
+        array = vm.create_array(level=level, disks=count, members=members, **options)
+        keep_active(vm, array, 4096)
+        return array, members
+    return make
+
+
+@LEVELS
+def test_dirty_is_on_disk_before_the_data(vm, slow, level):
+    array, members = slow(level)
+    with delayed(members, 700), Trace(vm, *BLOCK) as trace:
+        write(vm, array, 128)
+    change, = trace.events("transition")
+    assert (change.chunk, change.source, change.to) == (1, "Clean", "Dirty")
+    check_order(trace, members, array)
+    assert len(data_writes(trace, members, array)) == 2
+    durable = trace.events("writeback", op="end")[0]
+    assert durable.error == 0 and durable.seq >= change.seq
+    assert durable.time - change.time > 0.5, "the members were not slow"
+
+
+@LEVELS
+def test_second_plugged_writer_waits(vm, slow, level):
+    """Dirty in memory is not Dirty on disk: pitfall seen with the area behind dm-delay."""
+    array, members = slow(level)
+    with delayed(members, 2500), Trace(vm, *BLOCK) as trace:
+        first = begin_write(vm, array, 256)
+        wait_until(vm, lambda: trace.recorded("writeback", op="begin"))
+        vm.run(["python3", "-c", SUBMIT, str(array), "264", "8"])
+        first.wait()
+    change, = trace.events("transition")
+    begin, end = trace.events("writeback")[:2]
+    assert change.chunk == 2 and end.op == "end" and end.seq >= change.seq
+    second = [event for event in trace.events("block_bio_queue", dev="9,0")
+              if event.task.startswith("python3") and "W" in event.rwbs]
+    assert len(second) == 8
+    assert all(begin.time < event.time < end.time for event in second), "too late for the window"
+    assert len(data_writes(trace, members, array)) == 2 * 9
+    check_order(trace, members, array)
+    array.settle()
+    assert array.unequal() == []
+
+
+@LEVELS
+def test_change_while_its_page_is_written(vm, slow, level):
+    """It is in no write yet: it waits for another one, which must come."""
+    array, members = slow(level)
+    with delayed(members, 1500), Trace(vm, *BLOCK) as trace:
+        first = begin_write(vm, array, 256)
+        wait_until(vm, lambda: trace.recorded("writeback", op="begin"))
+        write(vm, array, 128 * 9)
+        first.wait()
+    one, two = trace.events("transition")
+    begin, end = trace.events("writeback")[:2]
+    assert (one.chunk, two.chunk) == (2, 9)
+    assert begin.time < two.time < end.time, "too late for the window"
+    assert one.seq <= end.seq < two.seq
+    check_order(trace, members, array)
+    for content in on_disk(array):
+        assert (content[2], content[9]) == (2, 2)
+
+
+@LEVELS
+def test_many_chunks_are_one_event_and_one_write(vm, level):
+    array = vm.create_array(level=level, disks=2)
+    keep_active(vm, array, 4096)
+    with Trace(vm) as trace:
+        write(vm, array, 0, 512)
+    change, = trace.events("transition")
+    assert (change.chunk, change.count) == (0, 4)
+    assert [event.op for event in trace.events("writeback")] == ["begin", "end"]
+
+
+def test_whole_stripes_are_discarded_behind_the_bitmap(vm, slow):
+    """raid10 parks no such discard, so it has to wait before it goes out."""
+    array, members = slow(10, 4, chunk=64)
+    with delayed(members, 700), Trace(vm, *BLOCK) as trace:
+        discard(vm, array, 512, 2048)
+    # the members were given whole stripes at once, not array chunks
+    assert max(event.sectors for event in data_writes(trace, members, array)) == 1024
+    check_order(trace, members, array)
+    durable = trace.events("writeback", op="end")[0]
+    assert durable.time - trace.events("transition")[0].time > 0.5, "the members were not slow"
+
+
+@pytest.mark.parametrize("level, disks", [(1, 3), (10, 4)])
+def test_order_under_load(vm, slow, level, disks):
+    """Every write and discard of a random load, with the daemon cleaning behind its back."""
+    array, members = slow(level, disks, size=65536)
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    with delayed(members, 20), Trace(vm, *BLOCK) as trace:
+        cleaner = vm.spawn(f"while :; do echo 1 > {array.sysfs}/llbitmap/flush; sleep 0.3; done")
+        vm.run(f"fio --name=w --filename={array} --rw=randwrite --bsrange=4k-256k --size=60M "
+               f"--direct=1 --ioengine=libaio --iodepth=8 --iodepth_batch_submit=4 "
+               f"--time_based --runtime=3 --randseed=7 & "
+               f"fio --name=t --filename={array} --rw=randtrim --bs=256k --size=60M --direct=1 "
+               f"--time_based --runtime=3 --randseed=8; wait", timeout=120)
+        cleaner.signal(9)
+        cleaner.wait(check=False)
+    changes = trace.changes()
+    assert changes["Clean->Dirty Startwrite"] > 50 and changes["Dirty->Clean Daemon"] > 50
+    assert len(data_writes(trace, members, array)) > 150
+    check_order(trace, members, array)
+
+
+@LEVELS
+def test_steady_writes_are_free(vm, level):
+    """Promise 11: no event, no bitmap write, and out of the writer's own context."""
+    array = vm.create_array(level=level, disks=2)
+    array.set("llbitmap/daemon_sleep", 3600)
+    keep_active(vm, array)
+    write(vm, array, 128, 128)
+    content = on_disk(array)
+    with Trace(vm, "block/block_bio_queue") as trace:
+        vm.run(f"fio --name=steady --filename={array} --rw=randwrite --bs=4k --offset=64k "
+               f"--size=64k --io_size=256k --direct=1 --randseed=1")
+    assert trace.events("transition") == [] and trace.events("writeback") == []
+    assert trace.events("barrier") == []
+    disks = disk_prefix(vm)
+    tasks = {event.task for event in trace.events("block_bio_queue")
+             if event.dev.startswith(disks) and "W" in event.rwbs and event.sectors}
+    queued = {event.task for event in trace.events("block_bio_queue", dev="9,0")
+              if "W" in event.rwbs}
+    assert tasks == queued and len(queued) == 1
+    assert on_disk(array) == content
+
+
+def test_reads_change_nothing(vm):
+    array = vm.create_array(level=10, disks=4, assume_clean=False)
+    array.wait_sync()
+    with Trace(vm) as trace:
+        vm.run(f"dd if={array} of=/dev/null bs=1M iflag=direct status=none")
+    assert trace.events("transition") == []
+
+
+# -- the daemon ---------------------------------------------------------------------------------
+
+@pytest.mark.vm(disks=2, cpus=1, disk=DiskOptions(size="320M"))
+def test_daemon_cleans_idle_pages_only(vm):
+    """Page 0 is written to all the time, page 1 once; afterwards nothing runs any more."""
+    array = vm.create_array(level=1, disks=2)
+    assert array.metadata()["chunks"] > 3072 + 100
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 3)
+    with Trace(vm, "block/block_bio_queue") as trace:
+        write(vm, array, (3072 + 50) * 128)
+        vm.run(f"for i in $(seq 10); do head -c 4096 /dev/zero | dd of={array} bs=4096 "
+               f"seek=$((i * 16)) oflag=direct status=none; sleep 0.8; done")
+        array.wait_bits(lambda bits: bits["dirty"] == 0, timeout=15)
+    writes = [event for event in trace.events("block_bio_queue", dev="9,0") if "W" in event.rwbs]
+    cleaned = {0: [], 1: []}
+    for event in trace.events("transition", action="Daemon"):
+        assert (event.source, event.to) == ("Dirty", "Clean")
+        assert event.flags >= {"DRAINED", "FLUSHED"} and "DEGRADED" not in event.flags
+        page = (event.chunk + 1024) // 4096
+        cleaned[page].append(event)
+        before = [write.time for write in writes if write.time < event.time and
+                  (write.sector // 128 + 1024) // 4096 == page]
+        assert event.time - max(before) >= 2.9, "the page was not idle"
+    first, last = writes[1].time, writes[-1].time
+    assert any(first < event.time < last for event in cleaned[1]), "page 1 waited for page 0"
+    assert cleaned[0] and all(event.time > last for event in cleaned[0])
+    assert any(event.skipped for event in trace.events("daemon", op="end"))
+    suspended = [event for event in trace.events("barrier", op="suspend", page=0)]
+    assert all(event.time > last for event in suspended), "a busy page was drained"
+
+    # the timer stops
+    with Trace(vm) as trace:
+        vm.run("sleep 4")
+    assert trace.events("daemon") == [] and trace.events("writeback") == []
+    # and the Clean bytes are on the members
+    assert [set(content) for content in on_disk(array)] == [{1}, {1}]
+
+
+@LEVELS
+def test_clean_is_drained_and_flushed(vm, slow, level):
+    """A flush while data are on their way waits for them, and holds up new writers only."""
+    array, members = slow(level)
+    write(vm, array, 0)
+    with delayed(members[1:2], 3000, 272 + 4096, 65536), Trace(vm, *BLOCK) as trace:
+        first = begin_write(vm, array, 8192)
+        wait_until(vm, lambda: data_writes_now(trace, members))
+        flush = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush", timeout=30)
+        vm.run("sleep 0.3")
+        second = begin_write(vm, array, 16)
+        for process in (first, flush, second):
+            process.wait()
+
+    daemon = trace.events("transition", action="Daemon")
+    assert daemon and all(event.flags >= {"DRAINED", "FLUSHED"} for event in daemon)
+    done = max(event.time for event in trace.events("block_bio_complete")
+               if event.dev == members[1].number and event.sector >= 272 and "W" in event.rwbs
+               and event.sectors and event.time < daemon[0].time)
+    started = min(event.time for event in data_writes(trace, members, array))
+    assert done - started > 1.0, "the member was not slow"
+    for member in members:
+        flushes = [event for event in trace.events("block_bio_queue", dev=member.number)
+                   if event.rwbs.startswith("F") and event.sectors == 0]
+        assert any(done < event.time < daemon[0].time for event in flushes), "caches not flushed"
+    # the second writer came while the page was suspended, and was let go
+    wait, = trace.events("barrier", op="wait")
+    suspend, = trace.events("barrier", op="suspend", page=wait.page)
+    resume, = trace.events("barrier", op="resume", page=wait.page)
+    assert suspend.time < resume.time <= wait.time
+    assert wait.ns > resume.ns - suspend.ns, "it came after the drain"
+    check_order(trace, members, array)
+
+
+def test_member_fails_while_the_page_drains(vm, slow):
+    """degraded-keep: tested after the drain, not at the start of the pass."""
+    array, members = slow(1)
+    with delayed(members[1:2], 2000, 272 + 4096, 65536), Trace(vm, *BLOCK) as trace:
+        first = begin_write(vm, array, 8192)
+        wait_until(vm, lambda: data_writes_now(trace, members))
+        flush = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush", timeout=30)
+        wait_until(vm, lambda: trace.recorded("daemon", op="begin"))
+        vm.run("sleep 0.3")
+        vm.write(f"{array.sysfs}/dev-{members[0].device[5:]}/state", "faulty")
+        failed = len(trace.now())
+        first.wait()
+        flush.wait()
+    assert not any(event.name == "barrier" and event.op == "suspend"
+                   for event in trace._events[:failed]), "the drain was over before"
+    assert trace.events("barrier", op="suspend")
+    assert trace.events("transition", action="Daemon") == []
+    assert array.bits()["dirty"] == 2
+
+
+def data_writes_now(trace, members):
+    return [event for event in trace.now() if event.name == "block_bio_queue" and
+            event.dev == members[1].number and event.sector >= 272 and "W" in event.rwbs]
+
+
+def test_drain_that_times_out(vm, slow):
+    """It resumes, wakes its waiters, changes nothing, and is tried again."""
+    array, members = slow(1)
+    write(vm, array, 0)
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    members[1].delay_writes(7500, 272 + 4096, 65536)
+    with Trace(vm, *BLOCK) as trace:
+        first = begin_write(vm, array, 8192)
+        wait_until(vm, lambda: trace.recorded("barrier", op="timeout"), 20)
+        begin_write(vm, array, 16).wait()       # writers of the page go on at once
+        between = trace.now()
+        first.wait()
+        members[1].plain()
+        array.wait_bits(lambda bits: bits["dirty"] == 0, timeout=20)
+    timeouts = trace.events("barrier", op="timeout")
+    assert timeouts
+    done = [event for event in between if event.name == "block_bio_complete" and event.dev == "9,0"
+            and "W" in event.rwbs]
+    assert [event.sector for event in done] == [16], "the page stayed suspended"
+    for timeout in timeouts:
+        assert any(event.time >= timeout.time for event in trace.events("barrier", op="resume"))
+    assert any("drain" in event.text for event in trace.events("error"))
+    written = max(event.time for event in trace.events("block_bio_complete", dev="9,0")
+                  if "W" in event.rwbs and event.sector == 8192)
+    for event in trace.events("transition", action="Daemon"):
+        if 64 in event.chunks():
+            assert event.time > written
+    assert states(array, 64, 1) == ["Clean"]
+
+
+def test_write_behind_is_waited_for(vm, slow):
+    """Its submitter has long been told that it is complete."""
+    array, members = slow(1, size=65536)
+    array.set(f"dev-{members[1].device[5:]}/state", "writemostly")
+    array.set("bitmap/backlog", "64")
+    assert array.get("bitmap/backlog") == "64"
+    write(vm, array, 0)
+    with delayed(members[1:2], 1500, 272 + 4096, 65536), Trace(vm, *BLOCK) as trace:
+        write(vm, array, 8192)
+        array.flush()
+    told = max(event.time for event in trace.events("block_bio_complete", dev="9,0"))
+    behind, = [event for event in trace.events("block_bio_complete", dev=members[1].number)
+               if event.sector >= 8192 and "W" in event.rwbs and event.sectors]
+    assert behind.time - told > 1.0, "it was no write-behind"
+    daemon = trace.events("transition", action="Daemon")
+    assert daemon and all(event.time > behind.time for event in daemon)
+
+    # and before the bitmap goes away
+    members[1].delay_writes(1500, 272 + 4096, 65536)
+    write(vm, array, 16384, pattern=0x77)
+    array.stop()
+    members[1].plain()
+    vm.run("sync")
+    image = array.member_images()[1]
+    assert image.data(16384, 8) == b"\x77" * 4096
+    assert set(image.bitmap().states()) == {1}
+    array.assemble()
+
+
+def test_stop_with_slow_members(vm, slow):
+    """The states and their Clean are written by a stop that has to wait for every write."""
+    array, members = slow(1, size=65536)
+    for member in members:
+        member.delay_writes(400)
+    write(vm, array, 0, 1024)
+    array.stop()
+    for member in members:
+        member.plain()
+    assert [set(content) for content in on_disk(array)] == [{1}, {1}]
+    with Trace(vm) as trace:
+        array.assemble()
+    assert trace.events("load")[0].decision == "reload"
+    assert array.bits()["clean"] == 1024
+
+
+# -- REQ_NOWAIT ---------------------------------------------------------------------------------
+
+def nowait(vm, array, sector):
+    return vm.run(["python3", "-c", NOWAIT, str(array), str(sector)], timeout=5).stdout.strip()
+
+
+@LEVELS
+def test_nowait(vm, level):
+    array = vm.create_array(level=level, disks=2)
+    array.set("llbitmap/daemon_sleep", 3600)
+    write(vm, array, 0)
+    assert nowait(vm, array, 0) == "4096"               # nothing to wait for
+    with Trace(vm) as trace:
+        assert nowait(vm, array, 1280) == "EAGAIN"      # its byte would have to be written
+    assert trace.events("transition") == []
+    assert states(array, 10, 1) == ["Clean"]
+    write(vm, array, 1280)
+    assert nowait(vm, array, 1288) == "4096"

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An md array in a VM."""
+import re
+import time
+
+from .errors import HarnessError
+from .geometry import Layout
+from .member import Member
+
+IDLE = """
+until [ $n -ge 3 ]; do
+	case $(cat sync_action 2>/dev/null || echo idle) in
+	idle) n=$((n + 1)) ;;
+	*) n=0 ;;
+	esac
+	sleep 0.1
+done
+"""
+
+
+class Array:
+    """Made by VM.create_array(), taken away by VM.clean_up()."""
+
+    def __init__(self, vm, name):
+        self.vm = vm
+        self.name = name
+        self.device = f"/dev/{name}"
+        self.sysfs = f"/sys/block/{name}/md"
+        self.members = []
+        self.bitmap = "none"
+
+    def __str__(self):
+        return self.device
+
+    # -- life -------------------------------------------------------------------------------
+
+    def create(self, level=1, disks=2, bitmap="lockless", assume_clean=True, spares=0,
+               size=None, chunk=None, layout=None, members=None, extra=()):
+        """mdadm --create.
+
+        disks: how many take part; members: these devices or Disks instead of the VM's first
+        unused ones; an entry "missing" makes the array degraded, and one that begins with "-" is
+        an option for the members behind it. size (per member) and chunk are in KiB as for mdadm;
+        extra: further mdadm options.
+        """
+        if members is None:
+            free = self.vm.free_disks()
+            if len(free) < disks + spares:
+                raise HarnessError(f"the VM has only {len(free)} disks left")
+            members = free[:disks + spares]
+        self.members = [member for member in members
+                        if member != "missing" and not str(member).startswith("-")]
+        self.bitmap = bitmap
+        argv = ["mdadm", "--create", self.device, "--run", "--metadata=1.2", f"--level={level}",
+                f"--raid-devices={disks}", f"--bitmap={bitmap}"]
+        if spares:
+            argv.append(f"--spare-devices={spares}")
+        if assume_clean:
+            argv.append("--assume-clean")
+        for option, value in (("size", size), ("chunk", chunk), ("layout", layout)):
+            if value is not None:
+                argv.append(f"--{option}={value}")
+        self.vm.run(argv + list(extra) + [str(member) for member in members])
+        return self
+
+    def stop(self):
+        return self.vm.run(["mdadm", "--stop", self.device])
+
+    def assemble(self, members=None, extra=(), check=True):
+        members = self.members if members is None else members
+        return self.vm.run(["mdadm", "--assemble", self.device, *extra, *map(str, members)],
+                           check=check)
+
+    def readwrite(self):
+        """Ends read-only and auto-read-only, so that syncs begin; fine if it is neither."""
+        return self.vm.run(f"mdadm --readwrite {self.device}", check=False)
+
+    def bring_up(self):
+        """Assembles it for writing, and waits until all is synced that has to be."""
+        self.assemble()
+        self.readwrite()
+        self.wait_sync()
+        self.wait_in_sync()
+
+    def destroy(self):
+        """Stops it, whatever state it is in, and leaves its members empty."""
+        script = (
+            f'if [ -e {self.sysfs}/array_state ]; then'
+            f' mdadm --wait-clean {self.device}; mdadm --stop {self.device} || exit 1; fi\n'
+            'for dev; do'
+            ' max=$(cat /sys/block/${dev##*/}/queue/discard_max_bytes 2>/dev/null);'
+            ' case ${max:-0} in 0) blkdiscard -f -z $dev ;; *) blkdiscard -f $dev ;; esac || exit 1;'
+            ' done')
+        devices = [str(member) for member in self.members]
+        if devices:
+            self.vm.run(["bash", "-c", script, "destroy", *devices])
+
+    # -- members ----------------------------------------------------------------------------
+
+    def manage(self, action, member, check=True):
+        """mdadm --fail, --remove, --add, --re-add, ... of one member."""
+        return self.vm.run(["mdadm", self.device, f"--{action}", str(member)], check=check)
+
+    def fail(self, member):
+        return self.manage("fail", member)
+
+    def remove(self, member):
+        """Right after a failure md may still be busy with the member."""
+        return self.vm.run(f"for i in 1 2 3 4 5 6 7 8 9 10; do"
+                           f" mdadm {self.device} --remove {member} && exit; sleep 0.3; done; exit 1")
+
+    def add(self, member):
+        result = self.manage("add", member)
+        if str(member) not in map(str, self.members):
+            self.members.append(member)
+        return result
+
+    def re_add(self, member, check=True):
+        return self.manage("re-add", member, check)
+
+    def member_state(self, member):
+        """Words of the member's `state`: in_sync, faulty, spare, write_mostly, ..."""
+        return self.get(f"dev-{str(member).rpartition('/')[2]}/state").split(",")
+
+    # -- sysfs and mdadm --------------------------------------------------------------------
+
+    def get(self, attribute):
+        return self.vm.read(f"{self.sysfs}/{attribute}")
+
+    def set(self, attribute, value, check=True):
+        return self.vm.write(f"{self.sysfs}/{attribute}", str(value), check)
+
+    def has(self, attribute):
+        return self.vm.exists(f"{self.sysfs}/{attribute}")
+
+    def bits(self):
+        """{"unwritten": N, "clean": N, "dirty": N, "need sync": N, "syncing": N}"""
+        pairs = re.findall(r"^(\D+?)\s+(\d+)$", self.get("llbitmap/bits"), re.MULTILINE)
+        return {state: int(count) for state, count in pairs}
+
+    def metadata(self):
+        """{"chunksize": sectors, "chunks": N, "offset": sectors, ...}"""
+        pairs = re.findall(r"^(\w+)\s+(\d+)$", self.get("llbitmap/metadata"), re.MULTILINE)
+        return {field: int(value) for field, value in pairs}
+
+    def detail(self):
+        """`mdadm --detail --export` as a dictionary."""
+        text = self.vm.run(["mdadm", "--detail", "--export", self.device]).stdout
+        return dict(line.split("=", 1) for line in text.splitlines())
+
+    def size(self):
+        """Of the array, in bytes."""
+        return int(self.vm.run(["blockdev", "--getsize64", self.device]).stdout)
+
+    def degraded(self):
+        return int(self.get("degraded"))
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def wait_sync(self, timeout=120):
+        """Until neither resync nor recovery runs or is about to."""
+        self.vm.run(f"cd {self.sysfs} || exit; n=0; {IDLE}", timeout=timeout)
+
+    def wait_bits(self, wanted, timeout=60):
+        """Until wanted(bits()) holds; gives those bits."""
+        deadline = time.monotonic() + timeout * self.vm.scale
+        while True:
+            bits = self.bits()
+            if wanted(bits):
+                return bits
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the states stay at {bits}")
+            time.sleep(0.3)
+
+    def wait_in_sync(self, timeout=60):
+        """Until the bitmap knows of nothing to sync; gives its bits()."""
+        return self.wait_bits(lambda bits: bits["need sync"] == bits["syncing"] == 0, timeout)
+
+    def flush(self):
+        """Cleans everything that can be cleaned and makes it durable."""
+        self.set("llbitmap/flush", 1)
+
+    def settle(self):
+        """Everything written so far is in the disk files."""
+        devices = " ".join(str(device) for device in [self.device, *self.members])
+        self.vm.run(f"sync; for d in {devices}; do blockdev --flushbufs $d || exit; done")
+
+    # -- seen from outside --------------------------------------------------------------------
+
+    def member_images(self):
+        """Member objects that read the disk files on the host, in the order of their roles.
+        Stop the array or settle() first."""
+        images = [Member(disk.path) for disk in self.members]
+        return sorted(images, key=lambda image: image.role)
+
+    def layout(self):
+        return Layout.of_member(self.member_images()[0])
+
+    def unequal(self):
+        """Array sectors whose copies differ, as [(first, last), ...], read from outside."""
+        self.settle()
+        images = self.member_images()
+        return Layout.of_member(images[0]).unequal(images)

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The kernel's console log of a VM, and what in it makes a test fail."""
+import pathlib
+import re
+
+TROUBLE = re.compile(
+    r"(?<!MP-BIOS )\bBUG:|kernel BUG at|\bWARNING:|\bOops\b|blocked for more than|possible recursive|"
+    r"possible circular|inconsistent lock state|general protection|rcu.*(stall|starved)|"
+    r"unable to handle|Kernel panic|soft lockup|hard LOCKUP|KASAN|KCSAN|UBSAN|"
+    r"list_(add|del) corruption|refcount_t:|scheduling while atomic|sleeping function called|"
+    r"workqueue lockup|unreferenced object|double fault|Call Trace:", re.IGNORECASE)
+PANIC = "Kernel panic - not syncing"
+EXCERPT_LINES = 60
+
+# Between these the kernel says what it was asked for (agent.py, VM.last_words()): no trouble.
+DUMP_BEGIN = "llbitmap-test: dump begins"
+DUMP_END = "llbitmap-test: dump ends"
+DUMP_LINES = 250
+
+
+class KernelLog:
+    """The log file, read in pieces: each test looks at what was written since its begin."""
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+
+    def size(self):
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def text(self, start=0):
+        if not self.path.exists():
+            return ""
+        with open(self.path, "rb") as file:
+            file.seek(start)
+            return file.read().decode(errors="replace").replace("\r", "")
+
+    def tail(self, start=0, lines=40):
+        return "\n".join(self.text(max(start, self.size() - 65536)).splitlines()[-lines:])
+
+    def dump(self, start=0):
+        """The last dump since `start`, in full only in the file."""
+        _, found, text = self.text(start).rpartition(DUMP_BEGIN)
+        lines = (found + text).partition(DUMP_END)[0].splitlines()
+        more = [f"({len(lines) - DUMP_LINES} more lines in {self.path})"]
+        return "\n".join(lines[:DUMP_LINES] + more * (len(lines) > DUMP_LINES))
+
+    def panicked(self, start=0):
+        return PANIC in self.text(start)
+
+
+def find_trouble(text, expected=()):
+    """Excerpt from the first line of trouble on, or "". `expected`: regular expressions; a line
+    that one of them matches is no trouble, nor is the call trace right behind it."""
+    patterns = [re.compile(pattern) for pattern in expected]
+    lines = re.sub(f"{DUMP_BEGIN}.*?({DUMP_END}|$)", "", text, flags=re.DOTALL).splitlines()
+    excused = False
+    for number, line in enumerate(lines):
+        if any(pattern.search(line) for pattern in patterns):
+            excused = True
+        elif TROUBLE.search(line):
+            if excused and "Call Trace:" in line:
+                continue
+            return "\n".join(lines[number:number + EXCERPT_LINES])
+        elif "---[ end trace" in line:
+            excused = False
+    return ""
+
+
+def missing(text, expected):
+    """Those of the regular expressions that match no line."""
+    return [pattern for pattern in expected if not re.search(pattern, text)]

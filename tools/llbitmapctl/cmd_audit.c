@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* audit: verifies recordings here, the running kernel in live_audit.c. */
+#include <limits.h>
+#include "cmd_audit.h"
+#include "live_frame.h"
+#include "replay.h"
+
+static const struct llb_option options[] = {
+	LIVE_OPTION_ARRAY(struct llb_audit_options),
+	LIVE_OPTION_DURATION(struct llb_audit_options),
+	LIVE_OPTION_SLOTS(struct llb_audit_options),
+	{ 0 },
+};
+
+static void defaults(void *opts)
+{
+	struct llb_audit_options *o = opts;
+
+	o->slots = SESSION_SLOTS;
+}
+
+static int run(struct llb_out *out, const void *opts, int argc, char **argv)
+{
+	const struct llb_audit_options *o = opts;
+
+	if (!argc)
+		return llb_audit_live(out, o);
+	if (o->arrays.nr || o->duration_ns || o->command.argc)
+		return llb_fail(out, LLB_EXIT_USAGE,
+				"FILE does not go with --array, --duration or a command");
+	return llb_replay_audit(out, argc, argv);
+}
+
+const struct llb_command llb_cmd_audit = {
+	.name = "audit",
+	.args = "[FILE... | -- COMMAND...]",
+	.summary = "verify every transition, live or of recordings",
+	.details = "Verifies every transition of the running kernel until Ctrl-C, the end of\n"
+		   "--duration, or the end of COMMAND (if it still runs then, it is ended, with all\n"
+		   "that it started); or, without privilege, those of recordings.\n"
+		   "Exit status: 0 pass, 1 fail, 3 inconclusive.",
+	.options = options,
+	.options_size = sizeof(struct llb_audit_options),
+	.max_args = INT_MAX,
+	.trailing = true,
+	.trailing_offset = offsetof(struct llb_audit_options, command),
+	.defaults = defaults,
+	.run = run,
+};

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* doctor: what this kernel, tool and user can do, and what to do about the rest. */
+#include <bpf/btf.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/resource.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "command.h"
+#include "live/session.h"
+#include "model/names.h"
+#include "version.h"
+
+enum grade { GOOD, REMARK, BAD };
+
+struct doctor {
+	struct llb_out *out;
+	unsigned int bad;
+};
+
+/* One finding: what was looked at, how it is, and what to do about it ("" if nothing). */
+static void __attribute__((format(printf, 5, 6)))
+finding(struct doctor *d, enum grade grade, const char *what, const char *advice,
+	const char *format, ...)
+{
+	static const char *const words[] = { "ok", "note", "missing" };
+	static const enum llb_style styles[] = { LLB_GOOD, LLB_WARN, LLB_BAD };
+	char text[512];
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text, sizeof(text), format, args);
+	va_end(args);
+	d->bad += grade == BAD;
+	if (d->out->json) {
+		llb_json_object(d->out, NULL);
+		llb_json_string(d->out, "what", what);
+		llb_json_string(d->out, "grade", words[grade]);
+		llb_json_string(d->out, "found", text);
+		if (grade != GOOD && *advice)
+			llb_json_string(d->out, "advice", advice);
+		llb_json_close(d->out);
+		return;
+	}
+	llb_styled(d->out, styles[grade], "%-8s", words[grade]);
+	llb_text(d->out, "%-12s %s\n", what, text);
+	if (grade != GOOD && *advice)
+		llb_text(d->out, "%20s -> %s\n", "", advice);
+}
+
+static void look_at_kernel(struct doctor *d)
+{
+	unsigned int major = 0, minor = 0;
+	struct utsname uts;
+
+	uname(&uts);
+	sscanf(uts.release, "%u.%u", &major, &minor);
+	finding(d, major > 6 || (major == 6 && minor >= 12) ? GOOD : BAD, "kernel",
+		"the modules and the BPF programs need Linux 6.12 or newer", "%s, tool %s",
+		uts.release, LLB_TOOL_VERSION);
+}
+
+/* Tracepoints are types of the module's BTF, which everybody may read. */
+static void look_at_tracepoints(struct doctor *d)
+{
+	struct btf *vmlinux = btf__load_vmlinux_btf(), *md;
+	char missing[256] = "", name[64];
+	unsigned int all = 0;
+	const char *event;
+	size_t n = 0;
+
+	if (!vmlinux) {
+		finding(d, BAD, "BTF", "use a kernel with CONFIG_DEBUG_INFO_BTF; Debian's have it",
+			"no /sys/kernel/btf/vmlinux");
+		return;
+	}
+	finding(d, GOOD, "BTF", "", "/sys/kernel/btf/vmlinux");
+	md = btf__load_module_btf("md_mod", vmlinux);
+	for (int type = 0; type < LLB_NR_EVENT_TYPES; type++) {
+		event = llb_tracepoint_name(type);
+		if (!event)
+			continue;
+		all++;
+		snprintf(name, sizeof(name), "btf_trace_llbitmap_%s", event);
+		if (btf__find_by_name_kind(md ?: vmlinux, name, BTF_KIND_TYPEDEF) < 0)
+			n += snprintf(missing + n, sizeof(missing) - n, " llbitmap_%s", event);
+	}
+	if (!n)
+		finding(d, GOOD, "tracepoints", "", "all %u", all);
+	else if (!md && access("/sys/module/md_mod", F_OK))
+		finding(d, BAD, "tracepoints", "modprobe md-mod, then look again",
+			"md-mod is not loaded");
+	else
+		finding(d, BAD, "tracepoints",
+			"install our md modules (kernel-patch/modules) and load them instead of "
+			"the distribution's", "this md has no%s", missing);
+	btf__free(md);
+	btf__free(vmlinux);
+}
+
+static bool have(cap_value_t cap)
+{
+	cap_flag_value_t value = CAP_CLEAR;
+	cap_t caps = cap_get_proc();
+
+	if (caps) {
+		cap_get_flag(caps, cap, CAP_EFFECTIVE, &value);
+		cap_free(caps);
+	}
+	return value == CAP_SET;
+}
+
+static void look_at_privileges(struct doctor *d)
+{
+	bool admin = have(CAP_SYS_ADMIN);
+	bool bpf = admin || have(CAP_BPF), perfmon = admin || have(CAP_PERFMON);
+
+	if (bpf && perfmon)
+		finding(d, GOOD, "privileges", "", "CAP_BPF, CAP_PERFMON%s",
+			geteuid() ? "" : " (root)");
+	else
+		finding(d, BAD, "privileges",
+			"run as root; status, table, replay and audit FILE need no privilege",
+			"no%s%s", bpf ? "" : " CAP_BPF", perfmon ? "" : " CAP_PERFMON");
+	if (!have(CAP_SYSLOG) && !admin)
+		finding(d, REMARK, "symbols", "CAP_SYSLOG shows function names in stacks",
+			"kernel addresses are hidden");
+}
+
+static void look_at_memory(struct doctor *d)
+{
+	struct rlimit limit;
+
+	/* Since 5.11 memory of BPF maps counts to the cgroup, not to this limit. */
+	if (!getrlimit(RLIMIT_MEMLOCK, &limit))
+		finding(d, GOOD, "memory", "", "a session takes 20 to 50 MiB; locked memory limit %s",
+			limit.rlim_cur == RLIM_INFINITY ? "none" : "is not used by this kernel");
+}
+
+/* The programs on this kernel: the proof that all the above suffices. */
+static void look_at_programs(struct doctor *d)
+{
+	struct session_config config = { .slots = 1 };
+	enum session_fault fault;
+	struct session *session;
+	int err;
+
+	if (!have(CAP_SYS_ADMIN) && !(have(CAP_BPF) && have(CAP_PERFMON)))
+		return;
+	err = session_open(&config, &session, &fault);
+	if (!err) {
+		finding(d, GOOD, "programs", "", "load, attach and detach");
+		session_close(session);
+	} else if (fault == SESSION_FAULT_LOAD) {
+		finding(d, BAD, "programs", "report this, with the kernel's version",
+			"the kernel does not take them: %s", strerror(-err));
+	} else if (fault == SESSION_FAULT_PRIVILEGE) {
+		finding(d, BAD, "programs",
+			"lockdown or a container forbids BPF: run on the machine itself",
+			"%s", strerror(-err));
+	}
+}
+
+static void look_at_mdadm(struct doctor *d)
+{
+	unsigned int major = 0, minor = 0;
+	char line[256] = "";
+	const char *v;
+	FILE *p;
+
+	p = popen("PATH=$PATH:/usr/sbin:/sbin mdadm --version 2>&1", "re");
+	if (p) {
+		if (!fgets(line, sizeof(line), p))
+			line[0] = '\0';
+		if (pclose(p))
+			line[0] = '\0';
+	}
+	line[strcspn(line, "\n")] = '\0';
+	v = strstr(line, " v");
+	if (!v || sscanf(v, " v%u.%u", &major, &minor) != 2)
+		finding(d, REMARK, "mdadm", "install mdadm 4.5 or newer to create arrays",
+			"not found");
+	else if (major < 4 || (major == 4 && minor < 5))
+		finding(d, REMARK, "mdadm",
+			"mdadm 4.5 or newer creates arrays with --bitmap=lockless; once they are "
+			"there, it assembles and manages them",
+			"%s", line);
+	else
+		finding(d, GOOD, "mdadm", "", "%s", line);
+}
+
+static void look_at_arrays(struct doctor *d)
+{
+	static const char *const words[] = { "no bitmap", "classic bitmap", "lockless bitmap" };
+	struct array_list list;
+	char file[128];
+
+	if (arrays_scan(&array_system_roots, &list))
+		return;
+	for (size_t i = 0; i < list.n; i++) {
+		const struct array_info *a = &list.v[i];
+		bool ours = a->bitmap == ARRAY_BITMAP_LLBITMAP;
+
+		snprintf(file, sizeof(file), "/sys/block/%s/md/llbitmap/snapshot", a->name);
+		if (ours && !a->traced)
+			finding(d, REMARK, a->name, "only status sees it: another kernel's llbitmap",
+				"%s, %s without tracepoints", a->level, words[a->bitmap]);
+		else if (ours && access(file, W_OK))
+			finding(d, BAD, a->name, "audit and record must write there: run as root",
+				"%s, %s; %s: %s", a->level, words[a->bitmap], file, strerror(errno));
+		else
+			finding(d, ours ? GOOD : REMARK, a->name, "", "%s, %s", a->level,
+				words[a->bitmap]);
+	}
+	if (!list.n)
+		finding(d, REMARK, "arrays", "", "none runs");
+	arrays_free(&list);
+}
+
+static int run(struct llb_out *out, const void *opts, int argc, char **argv)
+{
+	struct doctor d = { .out = out };
+
+	if (out->json) {
+		llb_json_begin(out);
+		llb_json_array(out, "findings");
+	}
+	look_at_kernel(&d);
+	look_at_tracepoints(&d);
+	look_at_privileges(&d);
+	look_at_memory(&d);
+	look_at_programs(&d);
+	look_at_mdadm(&d);
+	look_at_arrays(&d);
+	if (out->json) {
+		llb_json_close(out);
+		llb_json_bool(out, "ready", !d.bad);
+		llb_json_end(out);
+	} else if (d.bad) {
+		llb_styled(out, LLB_BAD, "\n%u missing: until then status, table, replay and audit FILE "
+			   "work\n", d.bad);
+	} else {
+		llb_styled(out, LLB_GOOD, "\nready\n");
+	}
+	return d.bad ? LLB_EXIT_ENVIRONMENT : 0;
+}
+
+const struct llb_command llb_cmd_doctor = {
+	.name = "doctor",
+	.args = "",
+	.summary = "what this machine can do, and what is missing",
+	.details = "Looks at kernel, tracepoints, BTF, privileges, mdadm and arrays, attaches for a\n"
+		   "moment, and says what to do about what is missing. Exit status 4: something is.",
+	.run = run,
+};

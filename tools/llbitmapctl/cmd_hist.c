@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* hist: latencies of the running kernel, measured in it. */
+#include <limits.h>
+#include "live_frame.h"
+#include "output/hist.h"
+
+struct hist_options {
+	uint64_t duration_ns;
+	uint64_t slots;
+	struct llb_trailing command;
+};
+
+static const struct llb_option options[] = {
+	LLB_OPTION_ARRAY,
+	LIVE_OPTION_DURATION(struct hist_options),
+	LIVE_OPTION_SLOTS(struct hist_options),
+	{ 0 },
+};
+
+static void defaults(void *opts)
+{
+	struct hist_options *o = opts;
+
+	o->slots = SESSION_SLOTS;
+}
+
+/* The same kinds under the names of the two sides. */
+static const enum llb_latency sides[LLB_NR_HISTS] = {
+	[LLB_HIST_DIRTY] = LLB_LAT_DIRTY,     [LLB_HIST_NEEDSYNC] = LLB_LAT_NEEDSYNC,
+	[LLB_HIST_WRITEBACK] = LLB_LAT_WRITE, [LLB_HIST_BARRIER] = LLB_LAT_BARRIER,
+	[LLB_HIST_DAEMON] = LLB_LAT_DAEMON,
+};
+
+static void print(struct llb_out *out, struct live *live)
+{
+	struct llb_hist hist;
+
+	if (out->json) {
+		llb_json_begin(out);
+		llb_json_string(out, "source", "live");
+		llb_json_u64(out, "duration_ns", session_now() - live->start_ns);
+		llb_json_array(out, "histograms");
+	}
+	for (int kind = 0; kind < LLB_NR_HISTS; kind++) {
+		session_latency(live->session, SIZE_MAX, sides[kind], &hist);
+		llb_hist_print(out, kind, &hist);
+	}
+	if (out->json) {
+		llb_json_close(out);
+		llb_json_end(out);
+	}
+}
+
+static int run(struct llb_out *out, const void *opts, int argc, char **argv)
+{
+	const struct hist_options *o = opts;
+	struct live_request request = {
+		.config = { .slots = o->slots, .latencies = true },
+		.names = argv,
+		.nr_names = argc,
+		.duration_ns = o->duration_ns,
+		.command = &o->command,
+	};
+	struct live live;
+	int exit;
+
+	exit = live_begin(out, &request, &live);
+	if (!exit && !out->json && !o->duration_ns && !o->command.argc)
+		llb_note(out, "measuring; Ctrl-C shows the result");
+	exit = exit ?: live_run(out, &live, NULL);
+	if (!exit) {
+		print(out, &live);
+		exit = live_losses(out, &live);
+	}
+	live_close(&live);
+	return exit;
+}
+
+const struct llb_command llb_cmd_hist = {
+	.name = "hist",
+	.args = "[ARRAY...] [-- COMMAND...]",
+	.summary = "latency histograms",
+	.details = "Measures until Ctrl-C, the end of --duration, or the end of COMMAND: the time\n"
+		   "chunks are Dirty before the daemon makes them Clean, and NeedSync before they\n"
+		   "are Syncing; bitmap writes; waits of writers for a page; daemon passes.",
+	.options = options,
+	.options_size = sizeof(struct hist_options),
+	.max_args = INT_MAX,
+	.trailing = true,
+	.trailing_offset = offsetof(struct hist_options, command),
+	.defaults = defaults,
+	.run = run,
+};

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* replay: recordings through audit, trace, top or hist; needs no privilege. */
+#include <limits.h>
+#include <string.h>
+#include "model/activity.h"
+#include "model/hist.h"
+#include "output/activity.h"
+#include "output/events.h"
+#include "output/hist.h"
+#include "replay.h"
+
+struct replay_options {
+	const char *as;
+	uint64_t lines;
+};
+
+static const struct llb_option options[] = {
+	{ 'a', "as", "HOW", "audit (default), trace, top or hist", LLB_OPT_STRING,
+	  offsetof(struct replay_options, as), 0, 0 },
+	{ 'n', "lines", "N", "trace: stop after N lines", LLB_OPT_NUMBER,
+	  offsetof(struct replay_options, lines), 1, 0 },
+	{ 0 },
+};
+
+static void defaults(void *options)
+{
+	struct replay_options *o = options;
+
+	o->as = "audit";
+}
+
+/* What one file goes through. */
+struct viewer {
+	struct llb_out *out;
+	struct llb_replay *replay;
+	uint64_t lines_left;
+	uint64_t zero_ns;
+	bool begun;
+	bool stopped; /* before the end, for enough was shown or nobody reads it */
+};
+
+#define ENOUGH 1000 /* from the trace sink: no more lines wanted */
+
+static int trace_event(void *ctx, const struct llb_event *e)
+{
+	struct viewer *v = ctx;
+
+	if (!v->begun)
+		v->zero_ns = e->ts_ns;
+	v->begun = true;
+	llb_event_line(v->out, e, v->zero_ns, llb_replay_array(v->replay, e->dev, e->load),
+		       llb_reader_stack(v->replay->reader, e->stack));
+	v->stopped = !--v->lines_left || llb_out_broken(v->out);
+	return v->stopped ? ENOUGH : 0;
+}
+
+static int replay_trace(struct viewer *v)
+{
+	struct llb_sink sink = { .event = trace_event, .ctx = v };
+	int ret = llb_replay_run(v->out, v->replay, &sink);
+
+	return ret == ENOUGH ? 0 : ret;
+}
+
+static int replay_top(struct viewer *v)
+{
+	struct llb_activities *a = llb_activities_new();
+	struct llb_sink sink = { .event = llb_activities_event, .ctx = a };
+	int ret;
+
+	if (!a)
+		return llb_fail(v->out, LLB_EXIT_DATA, "not enough memory");
+	ret = llb_replay_run(v->out, v->replay, &sink);
+	if (!ret)
+		llb_activities_print(v->out, a, v->replay->path);
+	llb_activities_free(a);
+	return ret;
+}
+
+static int replay_hist(struct viewer *v)
+{
+	struct llb_hists *h = llb_hists_new();
+	struct llb_sink sink = { .event = llb_hists_event, .ctx = h };
+	int ret;
+
+	if (!h)
+		return llb_fail(v->out, LLB_EXIT_DATA, "not enough memory");
+	ret = llb_replay_run(v->out, v->replay, &sink);
+	if (!ret)
+		llb_hists_print(v->out, h, v->replay->path);
+	llb_hists_free(h);
+	return ret;
+}
+
+/* A recording that was cut short still shows what it holds; exit 3 says so. */
+static int one_file(struct llb_out *out, const char *path, int (*view)(struct viewer *v),
+		    uint64_t lines)
+{
+	struct llb_replay replay;
+	struct viewer v = { .out = out, .replay = &replay, .lines_left = lines };
+	int ret = llb_replay_open(out, path, &replay);
+
+	if (ret)
+		return ret;
+	ret = view(&v);
+	if (!ret && !v.stopped && !llb_reader_complete(replay.reader)) {
+		llb_note(out, "%s is cut short: shown is what it holds", path);
+		ret = LLB_EXIT_INCONCLUSIVE;
+	}
+	llb_replay_close(&replay);
+	return ret;
+}
+
+static int run(struct llb_out *out, const void *opts, int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*view)(struct viewer *v);
+	} views[] = { { "trace", replay_trace }, { "top", replay_top }, { "hist", replay_hist } };
+	const struct replay_options *o = opts;
+	int worst = 0;
+
+	if (o->lines && strcmp(o->as, "trace"))
+		return llb_fail(out, LLB_EXIT_USAGE, "--lines goes with --as trace only");
+	out->view = o->as;
+	if (!strcmp(o->as, "audit"))
+		return llb_replay_audit(out, argc, argv);
+	for (unsigned int i = 0; i < sizeof(views) / sizeof(*views); i++) {
+		if (strcmp(o->as, views[i].name))
+			continue;
+		for (int f = 0; f < argc; f++)
+			worst = llb_worse_exit(worst, one_file(out, argv[f], views[i].view,
+							       o->lines ? o->lines : UINT64_MAX));
+		return worst;
+	}
+	return llb_fail(out, LLB_EXIT_USAGE, "--as takes audit, trace, top or hist, not '%s'",
+			o->as);
+}
+
+const struct llb_command llb_cmd_replay = {
+	.name = "replay",
+	.args = "FILE...",
+	.summary = "verify or show recordings, without root or kernel",
+	.details = "Replays recordings made by `llbitmapctl record`; \"-\" is standard input. By\n"
+		   "default they are verified as `llbitmapctl audit` does, with its exit status.",
+	.options = options,
+	.options_size = sizeof(struct replay_options),
+	.min_args = 1,
+	.max_args = INT_MAX,
+	.defaults = defaults,
+	.run = run,
+};

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the BPF side found, in the form in which every audit reports. */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "session_int.h"
+
+void findings_violation(struct session *s, const struct llb_event *e)
+{
+	struct llb_audit *a = &s->audit;
+	struct llb_violation *v;
+
+	if (a->nr_violation == LLB_AUDIT_VIOLATIONS)
+		return; /* counted nevertheless, by the BPF side */
+	v = &a->violation[a->nr_violation++];
+	v->event = *e;
+	v->rule = e->judged.rule;
+	v->chunk = 0;
+	v->history = 0;
+	if (e->type == LLB_EV_RESIZE)
+		return; /* of no chunk: other things stand there */
+	v->chunk = e->judged.at;
+	for (int i = 6; i >= 0; i--)
+		v->history = v->history << 8 | e->judged.history[i];
+}
+
+static void describe(const struct session *s, const struct session_load *l,
+		     struct llb_audit_load *r)
+{
+	memset(r, 0, sizeof(*r));
+	r->dev = l->dev;
+	r->load = l->load;
+	snprintf(r->name, sizeof(r->name), "%s", l->name);
+	r->level = l->level;
+	r->members = l->members;
+	r->chunks = l->chunks;
+	r->chunk_sectors = l->chunk_sectors;
+	r->known = l->chunks > 0;
+	r->unloaded = l->unloaded;
+	r->unwatched = l->unwatched;
+	r->based = l->based && !l->open_ended;
+	r->snapshots = l->slot == LLB_NO_SLOT ? l->snapshots : s->slots[l->slot].snapshots;
+}
+
+static void add_figures(const struct llb_slot_stats *sum, struct llb_audit *a,
+			struct llb_audit_load *r)
+{
+	for (int action = 0; action < LLB_NR_ACTIONS; action++) {
+		r->transitions += sum->transitions[action];
+		r->changed += sum->chunks[action];
+		for (int row = 0; row < LLB_NR_STATES + 2; row++)
+			a->cells[row][action] += sum->cells[action][row];
+	}
+	for (int rule = 0; rule < LLB_NR_RULES; rule++) {
+		a->applied[rule] += sum->rules[rule];
+		for (int judge = 0; judge < LLB_JUDGES; judge++) {
+			a->broken[rule] += sum->violations[judge][rule];
+			r->violations += sum->violations[judge][rule];
+		}
+	}
+	a->violations += r->violations;
+}
+
+/* The account closes when the load ended, or the session. */
+static void close_account(const struct session_load *l, struct llb_audit_load *r)
+{
+	uint64_t expected = l->last - l->base + 1;
+
+	if (!l->base || l->last < l->base)
+		return;
+	r->seq_min = l->base;
+	r->seq_max = l->last;
+	r->missing = expected > l->received ? expected - l->received : 0;
+}
+
+static void add_load(struct session *s, struct llb_audit *a, size_t i)
+{
+	const struct session_load *l = &s->loads[i];
+	struct llb_audit_load spare, *r = &spare;
+	struct llb_slot_stats sum;
+
+	if (a->nr_load < LLB_AUDIT_LOADS)
+		r = &a->load[a->nr_load++];
+	describe(s, l, r);
+	a->nr_loads++;
+	a->unwatched += l->unwatched;
+	if (session_stats(s, i, &sum))
+		return;
+	add_figures(&sum, a, r);
+	close_account(l, r);
+	if (r == &spare) {
+		a->forgotten_missing += r->missing;
+		a->forgotten_baseless += !r->based && !r->unwatched;
+	}
+}
+
+const struct llb_audit *session_audit(struct session *s)
+{
+	struct llb_audit *a = &s->audit;
+	struct llb_counters c;
+
+	memset(a->cells, 0, sizeof(a->cells));
+	memset(a->applied, 0, sizeof(a->applied));
+	memset(a->broken, 0, sizeof(a->broken));
+	a->violations = a->nr_loads = a->nr_load = 0;
+	a->forgotten_missing = a->forgotten_baseless = a->unwatched = 0;
+	if (!session_counters(s, &c)) {
+		memcpy(a->events, c.events, sizeof(a->events));
+		memcpy(a->loss, c.loss, sizeof(a->loss));
+	}
+	for (size_t i = 0; i < s->nloads; i++)
+		add_load(s, a, i);
+	return a;
+}
+
+/* The way from the tracepoint to our program is the same in every stack. */
+static bool is_tracing(const char *name)
+{
+	static const char *const prefixes[] = { "bpf_prog_", "bpf_trace_run", "__bpf_trace_",
+						"__traceiter_" };
+
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(*prefixes); i++)
+		if (!strncmp(name, prefixes[i], strlen(prefixes[i])))
+			return true;
+	return false;
+}
+
+const char *session_stack(void *session, int id)
+{
+	struct session *s = session;
+	__u64 ips[STACK_DEPTH] = {};
+	struct stack_text *v;
+	char name[256];
+	__u32 key = id;
+	size_t n = 0;
+
+	if (id < 0)
+		return NULL;
+	for (size_t i = 0; i < s->nstacks; i++)
+		if (s->stacks[i].id == id)
+			return s->stacks[i].text;
+	if (bpf_map_lookup_elem(bpf_map__fd(s->skel->maps.stacks), &key, ips))
+		return NULL;
+	v = reallocarray(s->stacks, s->nstacks + 1, sizeof(*v));
+	if (!v)
+		return NULL;
+	s->stacks = v;
+	v += s->nstacks;
+	v->id = id;
+	v->text = malloc(STACK_TEXT);
+	if (!v->text)
+		return NULL;
+	s->nstacks++;
+	v->text[0] = '\0';
+	for (int i = 0; i < STACK_DEPTH && ips[i] && n < STACK_TEXT - 1; i++) {
+		ksyms_name(s->ksyms, ips[i], name, sizeof(name));
+		if (n || !is_tracing(name))
+			n += snprintf(v->text + n, STACK_TEXT - n, "%s%s", n ? "\n" : "", name);
+	}
+	return v->text;
+}

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include "live_frame.h"
+#include "model/names.h"
+
+#define POLL_MS 50
+
+static const char *bitmap_word(const struct array_info *a)
+{
+	return a->bitmap == ARRAY_BITMAP_CLASSIC ? "a classic bitmap" : "no bitmap";
+}
+
+/* Why this array cannot be watched; 0 if it can. */
+static int check_array(struct llb_out *out, const struct array_info *a)
+{
+	if (a->bitmap != ARRAY_BITMAP_LLBITMAP)
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+				"%s has %s; only a lockless one can be watched "
+				"(mdadm --create --bitmap=lockless)", a->name, bitmap_word(a));
+	if (!a->traced)
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+				"%s has a lockless bitmap, but this kernel's md has no tracepoints "
+				"for it; load our modules (see llbitmapctl doctor)", a->name);
+	return 0;
+}
+
+/* Moves the array to @to. */
+static int take(struct llb_out *out, struct array_list *to, struct array_info *a)
+{
+	struct array_info *v;
+
+	for (size_t i = 0; i < to->n; i++)
+		if (to->v[i].dev == a->dev)
+			return 0;
+	v = reallocarray(to->v, to->n + 1, sizeof(*v));
+	if (!v)
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "out of memory");
+	to->v = v;
+	to->v[to->n++] = *a;
+	a->member = NULL;
+	a->nmember = 0;
+	return 0;
+}
+
+int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array_list *arrays)
+{
+	const struct array_roots *roots = &array_system_roots;
+	struct array_list all, found = {};
+	bool untraced = false;
+	int err = arrays_scan(roots, &all);
+
+	if (err)
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot read /sys/block: %s",
+				strerror(-err));
+	for (size_t i = 0; i < nr && !err; i++) {
+		const struct array_info *a = arrays_find(roots, &all, names[i]);
+
+		if (!a)
+			err = llb_fail(out, LLB_EXIT_ENVIRONMENT,
+				       "no array '%s'; llbitmapctl status lists those that run",
+				       names[i]);
+		else
+			err = check_array(out, a) ?: take(out, &found, (struct array_info *)a);
+	}
+	for (size_t i = 0; !nr && i < all.n && !err; i++) {
+		if (all.v[i].traced)
+			err = take(out, &found, &all.v[i]);
+		else if (all.v[i].bitmap == ARRAY_BITMAP_LLBITMAP)
+			untraced = true;
+	}
+	if (!err && !found.n && untraced)
+		err = llb_fail(out, LLB_EXIT_ENVIRONMENT,
+			       "this kernel's md has no llbitmap tracepoints; load our modules "
+			       "(see llbitmapctl doctor)");
+	arrays_free(&all);
+	if (err)
+		arrays_free(&found);
+	else
+		*arrays = found;
+	return err;
+}
+
+static int say_fault(struct llb_out *out, enum session_fault fault, int err)
+{
+	switch (fault) {
+	case SESSION_FAULT_PRIVILEGE:
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+				"not permitted; run as root, or with CAP_BPF, CAP_PERFMON and "
+				"write access to md/llbitmap/snapshot");
+	case SESSION_FAULT_TRACEPOINTS:
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+				"this kernel's md has no llbitmap tracepoints, or md-mod is not "
+				"loaded; see llbitmapctl doctor");
+	default:
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+				"the kernel does not take the BPF programs: %s; see llbitmapctl "
+				"doctor", strerror(-err));
+	}
+}
+
+static int watch_all(struct llb_out *out, struct live *live)
+{
+	for (size_t i = 0; i < live->arrays.n; i++) {
+		const struct array_info *a = &live->arrays.v[i];
+		int err = session_watch(live->session, a);
+
+		if (err == -ENOSPC)
+			llb_note(out, "%s is not watched: no slot left; give --arrays a larger "
+				 "number (up to %d), or name the arrays to watch", a->name,
+				 SESSION_SLOTS_MAX);
+		else if (err == -EACCES || err == -EPERM)
+			return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+					"cannot write /sys/block/%s/md/llbitmap/snapshot: %s; run "
+					"as root, or let its owner permit it", a->name, strerror(-err));
+		else if (err == -ENOMEM)
+			return llb_fail(out, LLB_EXIT_ENVIRONMENT, "out of memory");
+		else if (err)
+			llb_note(out, "no snapshot of %s: %s", a->name, strerror(-err));
+	}
+	return 0;
+}
+
+int live_begin(struct llb_out *out, const struct live_request *request, struct live *live)
+{
+	struct session_config config = request->config;
+	enum session_fault fault;
+	bool command = request->command && request->command->argc;
+	int err;
+
+	memset(live, 0, sizeof(*live));
+	live->tick = request->tick;
+	config.all = !request->nr_names;
+	err = live_arrays(out, request->names, request->nr_names, &live->arrays);
+	if (err)
+		return err;
+	stop_on_signals();
+	/* The command keeps our privileges: it is made before they are dropped. */
+	if (command) {
+		err = child_hold(&live->child, request->command->argv);
+		if (err)
+			return llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot fork: %s",
+					strerror(-err));
+		live->has_child = true;
+	}
+	err = session_open(&config, &live->session, &fault);
+	if (err)
+		return say_fault(out, fault, err);
+	if (!live->arrays.n && !command && !request->duration_ns)
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+				"no array with a lockless bitmap runs (mdadm --create "
+				"--bitmap=lockless); --duration waits for one");
+	err = watch_all(out, live);
+	if (err)
+		return err;
+	err = session_drop_privileges();
+	if (err)
+		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot drop privileges: %s",
+				strerror(-err));
+	live->start_ns = session_now();
+	if (request->duration_ns)
+		live->end_ns = live->start_ns + request->duration_ns;
+	if (command)
+		child_start(&live->child);
+	return 0;
+}
+
+bool live_goes_on(struct live *live)
+{
+	if (stop_asked() || (live->has_child && child_ended(&live->child)))
+		return false;
+	return !live->end_ns || session_now() < live->end_ns;
+}
+
+static int cannot_read(struct llb_out *out, int err)
+{
+	return llb_fail(out, LLB_EXIT_DATA, "cannot read events: %s", strerror(-err));
+}
+
+int live_run(struct llb_out *out, struct live *live, const struct llb_sink *sink)
+{
+	int stopped = 0;
+
+	while (live_goes_on(live) && !stopped) {
+		stopped = session_poll(live->session, POLL_MS, sink);
+		if (!stopped && live->tick)
+			stopped = live->tick(sink->ctx);
+	}
+	if (stopped < 0)
+		return cannot_read(out, stopped);
+	/* What the sink does not want any more is not given to it. */
+	return live_finish(out, live, stopped ? NULL : sink);
+}
+
+/* A command that still runs would go on unwatched. */
+static void end_command(struct llb_out *out, struct child *child)
+{
+	if (!child_end(child))
+		llb_note(out, "not all that the command started could be ended: it goes on");
+	if (!child->ended)
+		return;
+	if (WIFEXITED(child->status) && WEXITSTATUS(child->status))
+		llb_note(out, "the command ended with status %d", WEXITSTATUS(child->status));
+	else if (WIFSIGNALED(child->status))
+		llb_note(out, "the command was ended by signal %d", WTERMSIG(child->status));
+}
+
+int live_finish(struct llb_out *out, struct live *live, const struct llb_sink *sink)
+{
+	int err;
+
+	if (live->has_child)
+		end_command(out, &live->child);
+	live->has_child = false;
+	err = session_finish(live->session, sink);
+	return err < 0 ? cannot_read(out, err) : 0;
+}
+
+void live_close(struct live *live)
+{
+	if (live->has_child)
+		child_end(&live->child);
+	session_close(live->session);
+	arrays_free(&live->arrays);
+	memset(live, 0, sizeof(*live));
+}
+
+int live_losses(struct llb_out *out, struct live *live)
+{
+	struct llb_counters sum;
+	int exit = 0;
+
+	if (session_counters(live->session, &sum))
+		return 0;
+	for (int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++) {
+		if (!sum.loss[kind])
+			continue;
+		llb_note(out, "%llu lost: %s", (unsigned long long)sum.loss[kind],
+			 llb_loss_name(kind));
+		if (kind != LLB_LOSS_STACK)
+			exit = LLB_EXIT_INCONCLUSIVE;
+	}
+	for (size_t i = 0; i < session_loads(live->session); i++)
+		if (session_load_at(live->session, i)->unwatched)
+			exit = LLB_EXIT_INCONCLUSIVE;
+	return exit;
+}

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What all commands on the running kernel share: which arrays, attach, go on
+ * until told to end, detach. Says what is wrong; returns exit statuses.
+ */
+#ifndef LLB_LIVE_FRAME_H
+#define LLB_LIVE_FRAME_H
+
+#include "command.h"
+#include "live/child.h"
+#include "live/session.h"
+
+/* Rows that the option tables of several commands have; members of the same names. */
+#define LIVE_OPTION_DURATION(options)                                          \
+	{                                                                      \
+		'd', "duration", "SECONDS", "end after this time",             \
+			LLB_OPT_SECONDS, offsetof(options, duration_ns),       \
+			NS_PER_SECOND / 1000, 1000000 * NS_PER_SECOND          \
+	}
+#define LIVE_OPTION_ARRAY(options)                                             \
+	{                                                                      \
+		'a', "array", "ARRAY",                                         \
+			"watch this array only; may be repeated",              \
+			LLB_OPT_LIST, offsetof(options, arrays), 0, 0          \
+	}
+#define LIVE_OPTION_SLOTS(options)                                             \
+	{                                                                      \
+		0, "arrays", "N",                                              \
+			"watch up to N arrays at the same time (default 16)",  \
+			LLB_OPT_NUMBER, offsetof(options, slots), 1,           \
+			SESSION_SLOTS_MAX                                      \
+	}
+
+struct live_request {
+	struct session_config config; /* .all is set here */
+	char *const *names; /* of arrays; none: all */
+	size_t nr_names;
+	uint64_t duration_ns; /* 0: until a signal */
+	const struct llb_trailing *command; /* or NULL */
+	/* Called after each poll, 20 times a second, with the sink's ctx; nonzero ends it. */
+	int (*tick)(void *ctx);
+};
+
+struct live {
+	struct session *session;
+	struct array_list arrays; /* as they were at the start */
+	struct child child;
+	bool has_child;
+	uint64_t start_ns;
+	uint64_t end_ns; /* 0: no end */
+	int (*tick)(void *ctx);
+};
+
+/*
+ * The arrays that are meant and have a lockless bitmap with tracepoints, in
+ * @arrays; all, when none is named. Returns 0 or an exit status after saying why.
+ */
+int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array_list *arrays);
+
+/* Attaches, watches, drops privileges, starts the command. 0, or an exit status. */
+int live_begin(struct llb_out *out, const struct live_request *request, struct live *live);
+
+/* Nobody asked to end, time is not over, the command still runs. */
+bool live_goes_on(struct live *live);
+
+/*
+ * Polls until the end, or until sink or tick want no more; then finishes. @sink
+ * may be NULL, without a tick. Returns 0 or an exit status.
+ */
+int live_run(struct llb_out *out, struct live *live, const struct llb_sink *sink);
+
+/* Detaches, gives the rest to @sink, says how the command ended. 0, or an exit status. */
+int live_finish(struct llb_out *out, struct live *live, const struct llb_sink *sink);
+
+void live_close(struct live *live);
+
+/* LLB_EXIT_INCONCLUSIVE when events were lost, with a remark, or arrays not watched; else 0. */
+int live_losses(struct llb_out *out, struct live *live);
+
+#endif

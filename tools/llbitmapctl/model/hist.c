@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include "hist.h"
+
+void llb_hist_add(struct llb_hist *h, uint64_t value, uint64_t times)
+{
+	h->bucket[value ? 63 - __builtin_clzll(value) : 0] += times;
+	h->count += times;
+	h->sum += value * times;
+	if (value > h->max)
+		h->max = value;
+}
+
+uint64_t llb_hist_quantile(const struct llb_hist *h, double fraction)
+{
+	double want = fraction * (double)h->count, before = 0, value;
+	unsigned int i;
+
+	if (!h->count)
+		return 0;
+	for (i = 0; i < LLB_HIST_BUCKETS - 1; i++) {
+		if (before + (double)h->bucket[i] >= want && h->bucket[i])
+			break;
+		before += (double)h->bucket[i];
+	}
+	value = i ? (double)(1ull << i) : 0;
+	if (h->bucket[i])
+		value += (double)(i ? 1ull << i : 2) * (want - before) / (double)h->bucket[i];
+	return value < (double)h->max ? (uint64_t)value : h->max;
+}
+
+const char *llb_hist_name(enum llb_hist_kind kind)
+{
+	static const char *const names[] = {
+		[LLB_HIST_DIRTY] = "Dirty before Clean",
+		[LLB_HIST_NEEDSYNC] = "NeedSync before Syncing",
+		[LLB_HIST_WRITEBACK] = "bitmap write",
+		[LLB_HIST_BARRIER] = "barrier wait",
+		[LLB_HIST_DAEMON] = "daemon pass",
+	};
+
+	return kind < LLB_NR_HISTS ? names[kind] : "?";
+}
+
+const char *llb_hist_key(enum llb_hist_kind kind)
+{
+	static const char *const keys[] = { "dirty", "need_sync", "bitmap_write", "barrier_wait",
+					    "daemon_pass" };
+
+	return kind < LLB_NR_HISTS ? keys[kind] : "?";
+}
+
+/* A load while it is there; times are 0 where not known. */
+struct timed {
+	uint32_t dev;
+	uint32_t load;
+	uint64_t *since; /* of each chunk: when it entered its state */
+	uint64_t write_began[LLB_MAX_PAGES + 1];
+	uint64_t pass_began;
+};
+
+struct llb_hists {
+	struct llb_hist hist[LLB_NR_HISTS];
+	struct timed timed[LLB_HIST_LOADS];
+	unsigned int nr;
+};
+
+struct llb_hists *llb_hists_new(void)
+{
+	return calloc(1, sizeof(struct llb_hists));
+}
+
+void llb_hists_free(struct llb_hists *hists)
+{
+	if (!hists)
+		return;
+	for (unsigned int i = 0; i < hists->nr; i++)
+		free(hists->timed[i].since);
+	free(hists);
+}
+
+const struct llb_hist *llb_hists_get(const struct llb_hists *hists, enum llb_hist_kind kind)
+{
+	return &hists->hist[kind];
+}
+
+static int find(struct llb_hists *hists, const struct llb_event *e, struct timed **result)
+{
+	struct timed *t;
+
+	for (unsigned int i = 0; i < hists->nr; i++) {
+		*result = &hists->timed[i];
+		if ((*result)->dev == e->dev && (*result)->load == e->load)
+			return 0;
+	}
+	*result = NULL;
+	if (hists->nr == LLB_HIST_LOADS)
+		return 0;
+	t = &hists->timed[hists->nr];
+	*t = (struct timed){ .dev = e->dev, .load = e->load };
+	t->since = calloc(LLB_MAX_CHUNKS, sizeof(*t->since));
+	if (!t->since)
+		return -ENOMEM;
+	hists->nr++;
+	*result = t;
+	return 0;
+}
+
+static void forget(struct llb_hists *hists, struct timed *t)
+{
+	free(t->since);
+	*t = hists->timed[--hists->nr];
+}
+
+static void add_since(struct llb_hist *h, uint64_t began, uint64_t now)
+{
+	if (began && now >= began)
+		llb_hist_add(h, now - began, 1);
+}
+
+static void on_transition(struct llb_hists *hists, struct timed *t, const struct llb_event *e)
+{
+	uint64_t first = e->transition.first, count = e->transition.count;
+	struct llb_hist *h = NULL;
+
+	if (first >= LLB_MAX_CHUNKS || count > LLB_MAX_CHUNKS - first)
+		return;
+	if (e->transition.from == LLB_DIRTY && e->transition.to == LLB_CLEAN)
+		h = &hists->hist[LLB_HIST_DIRTY];
+	else if (e->transition.from == LLB_NEEDSYNC && e->transition.to == LLB_SYNCING)
+		h = &hists->hist[LLB_HIST_NEEDSYNC];
+	for (uint64_t c = first; c < first + count; c++) {
+		if (h)
+			add_since(h, t->since[c], e->ts_ns);
+		t->since[c] = e->ts_ns;
+	}
+}
+
+static void on_writeback(struct llb_hists *hists, struct timed *t, const struct llb_event *e)
+{
+	uint64_t *began;
+
+	if (e->writeback.page > LLB_MAX_PAGES)
+		return;
+	began = &t->write_began[e->writeback.page];
+	if (e->writeback.op == LLB_BEGIN) {
+		*began = e->ts_ns;
+		return;
+	}
+	add_since(&hists->hist[LLB_HIST_WRITEBACK], *began, e->ts_ns);
+	*began = 0;
+}
+
+static void on_daemon(struct llb_hists *hists, struct timed *t, const struct llb_event *e)
+{
+	if (e->daemon.op == LLB_BEGIN) {
+		t->pass_began = e->ts_ns;
+		return;
+	}
+	add_since(&hists->hist[LLB_HIST_DAEMON], t->pass_began, e->ts_ns);
+	t->pass_began = 0;
+}
+
+int llb_hists_event(void *ctx, const struct llb_event *e)
+{
+	struct llb_hists *hists = ctx;
+	struct timed *t;
+	int ret;
+
+	if (e->type == LLB_EV_BARRIER) {
+		if (e->barrier.op == LLB_BARRIER_WAIT)
+			llb_hist_add(&hists->hist[LLB_HIST_BARRIER], e->barrier.ns, 1);
+		return 0;
+	}
+	if (e->type != LLB_EV_TRANSITION && e->type != LLB_EV_WRITEBACK &&
+	    e->type != LLB_EV_DAEMON && e->type != LLB_EV_UNLOAD)
+		return 0;
+	ret = find(hists, e, &t);
+	if (!t)
+		return ret;
+	switch (e->type) {
+	case LLB_EV_TRANSITION:
+		on_transition(hists, t, e);
+		break;
+	case LLB_EV_WRITEBACK:
+		on_writeback(hists, t, e);
+		break;
+	case LLB_EV_DAEMON:
+		on_daemon(hists, t, e);
+		break;
+	default:
+		forget(hists, t);
+	}
+	return 0;
+}

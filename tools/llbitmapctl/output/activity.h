@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What each array did: the batch form of top. */
+#ifndef LLB_OUTPUT_ACTIVITY_H
+#define LLB_OUTPUT_ACTIVITY_H
+
+#include "../model/activity.h"
+#include "output.h"
+
+/* All arrays, and what was lost; a document of its own under --json. */
+void llb_activities_print(struct llb_out *out, const struct llb_activities *activities,
+			  const char *source);
+
+#endif

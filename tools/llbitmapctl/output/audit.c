@@ -1,0 +1,435 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <inttypes.h>
+#include <string.h>
+#include "../model/kernel_table.h"
+#include "../model/names.h"
+#include "audit.h"
+#include "parts.h"
+
+int llb_audit_exit(const struct llb_audit *audit)
+{
+	switch (llb_audit_verdict(audit)) {
+	case LLB_PASS:
+		return 0;
+	case LLB_FAIL:
+		return 1;
+	default:
+		return 3;
+	}
+}
+
+static const char *plural(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
+
+static const char *load_name(const struct llb_audit_load *load, char *buf, size_t size)
+{
+	return *load->name ? load->name : llb_dev_name(load->dev, buf, size);
+}
+
+/* Name of the array of an event. */
+static const char *event_array(const struct llb_audit *audit, const struct llb_event *e, char *buf,
+			       size_t size)
+{
+	for (unsigned int i = 0; i < audit->nr_load; i++)
+		if (audit->load[i].dev == e->dev && audit->load[i].load == e->load)
+			return load_name(&audit->load[i], buf, size);
+	return llb_dev_name(e->dev, buf, size);
+}
+
+/* Entries of a history, oldest first; returns how many. */
+static unsigned int history_entries(uint64_t history, uint8_t entries[8])
+{
+	unsigned int nr = 0;
+
+	for (int shift = 56; shift >= 0; shift -= 8)
+		if ((uint8_t)(history >> shift))
+			entries[nr++] = (uint8_t)(history >> shift);
+	return nr;
+}
+
+static const char *entry_action(uint8_t entry)
+{
+	return entry >> 4 == LLB_PAST_SEEN ? "seen" : llb_action_name(entry >> 4);
+}
+
+/* ---- violations ---- */
+
+/* "Dirty --Daemon--> Clean", or what another event says. */
+static void describe(const struct llb_event *e, char *buf, size_t size)
+{
+	switch (e->type) {
+	case LLB_EV_TRANSITION:
+		snprintf(buf, size, "%s --%s--> %s", llb_state_name(e->transition.from),
+			 llb_action_name(e->transition.action), llb_state_name(e->transition.to));
+		break;
+	case LLB_EV_SNAPSHOT:
+		snprintf(buf, size, "snapshot shows %s", llb_state_name(e->snapshot.state));
+		break;
+	case LLB_EV_RESIZE:
+		snprintf(buf, size, "resize from %u to %u chunks", e->resize.old_chunks,
+			 e->resize.chunks);
+		break;
+	case LLB_EV_WRITEBACK:
+		snprintf(buf, size, "page %u said to be durable up to #%llu", e->writeback.page,
+			 e->writeback.seq);
+		break;
+	case LLB_EV_UNLOAD:
+		snprintf(buf, size, "unload after #%llu", e->unload.seq);
+		break;
+	default:
+		snprintf(buf, size, "%s event", llb_event_type_name(e->type));
+	}
+}
+
+static void history_text(struct llb_out *out, uint64_t history)
+{
+	uint8_t entries[8];
+	unsigned int nr = history_entries(history, entries);
+
+	llb_text(out, "  history  ");
+	for (unsigned int i = 0; i < nr; i++) {
+		if (entries[i] >> 4 == LLB_PAST_SEEN && !i)
+			llb_text(out, "%s", llb_state_name(llb_past_state(entries[i])));
+		else
+			llb_text(out, "%s--%s--> %s", i ? " " : "... ", entry_action(entries[i]),
+				 llb_state_name(llb_past_state(entries[i])));
+	}
+	llb_text(out, "%s\n", nr ? "" : "nothing known");
+}
+
+static void violation_text(struct llb_out *out, const struct llb_violation *v, const char *array,
+			   const char *stack)
+{
+	const struct llb_event *e = &v->event;
+	char what[96], flags[256];
+
+	describe(e, what, sizeof(what));
+	llb_styled(out, LLB_BAD, "violation: %s", llb_rule_name(v->rule));
+	llb_text(out, "  %s chunk %" PRIu64 ": %s\n", array, v->chunk, what);
+	llb_text(out, "  rule     %s: %s\n", llb_rule_when(v->rule), llb_rule_effect(v->rule));
+	if (v->rule == LLB_RULE_CONTINUITY)
+		llb_text(out, "  expected %s\n", llb_state_name(llb_past_state(v->history)));
+	if (e->type == LLB_EV_TRANSITION) {
+		llb_flags_text(e->transition.flags, flags, sizeof(flags));
+		llb_text(out, "  context  %s\n", *flags ? flags : "no flags");
+	}
+	if (e->type == LLB_EV_TRANSITION || e->type == LLB_EV_SNAPSHOT)
+		llb_text(out, "  event    seq %llu, chunks %llu..%llu\n",
+			 e->transition.seq, e->transition.first,
+			 e->transition.first + e->transition.count - 1);
+	llb_text(out, "  process  %.*s (pid %u, thread %u) on CPU %u\n", LLB_COMM_LEN, e->comm,
+		 e->pid, e->tid, e->cpu);
+	history_text(out, v->history);
+	if (stack)
+		llb_stack_text(out, stack, "  stack    ", "           ");
+}
+
+static void violation_json(struct llb_out *out, const struct llb_violation *v, const char *array,
+			   const char *stack)
+{
+	const struct llb_event *e = &v->event;
+	uint8_t entries[8];
+	unsigned int nr = history_entries(v->history, entries);
+	char flags[256];
+
+	llb_json_object(out, NULL);
+	llb_json_string(out, "rule", llb_rule_name(v->rule));
+	llb_json_string(out, "array", array);
+	llb_json_u64(out, "load", e->load);
+	llb_json_string(out, "event", llb_event_type_name(e->type));
+	llb_json_u64(out, "chunk", v->chunk);
+	llb_json_string(out, "expected", llb_state_name(llb_past_state(v->history)));
+	if (e->type == LLB_EV_TRANSITION) {
+		llb_json_string(out, "from", llb_state_name(e->transition.from));
+		llb_json_string(out, "action", llb_action_name(e->transition.action));
+		llb_json_string(out, "to", llb_state_name(e->transition.to));
+		llb_json_string(out, "flags",
+				llb_flags_text(e->transition.flags, flags, sizeof(flags)));
+	} else if (e->type == LLB_EV_SNAPSHOT) {
+		llb_json_string(out, "state", llb_state_name(e->snapshot.state));
+	}
+	if (e->type == LLB_EV_TRANSITION || e->type == LLB_EV_SNAPSHOT) {
+		llb_json_u64(out, "seq", e->transition.seq);
+		llb_json_u64(out, "first", e->transition.first);
+		llb_json_u64(out, "count", e->transition.count);
+	}
+	llb_json_u64(out, "ts_ns", e->ts_ns);
+	llb_json_u64(out, "pid", e->pid);
+	llb_json_u64(out, "tid", e->tid);
+	llb_json_string(out, "comm", e->comm);
+	llb_json_u64(out, "cpu", e->cpu);
+	llb_json_array(out, "history");
+	for (unsigned int i = 0; i < nr; i++) {
+		llb_json_object(out, NULL);
+		llb_json_string(out, "action", entry_action(entries[i]));
+		llb_json_string(out, "to", llb_state_name(llb_past_state(entries[i])));
+		llb_json_close(out);
+	}
+	llb_json_close(out);
+	llb_json_string(out, "stack", stack);
+	llb_json_close(out);
+}
+
+void llb_violation_print(struct llb_out *out, const struct llb_violation *v,
+			 const struct llb_audit_view *view)
+{
+	const char *stack = NULL, *array;
+	char buf[32];
+
+	if (view->stack && v->event.stack >= 0)
+		stack = view->stack(view->ctx, v->event.stack);
+	array = event_array(view->audit, &v->event, buf, sizeof(buf));
+	if (out->json)
+		violation_json(out, v, array, stack);
+	else
+		violation_text(out, v, array, stack);
+}
+
+/* ---- coverage ---- */
+
+/* A cell that can be seen: self-transitions raise no event. */
+static bool is_cell(uint8_t from, uint8_t action)
+{
+	uint8_t to = llb_table_next(from, action);
+
+	return to != LLB_NONE && to != from;
+}
+
+/* Rules that show in events; the others show only by what does not happen. */
+static bool is_visible(unsigned int rule)
+{
+	return llb_rule_is_context(rule) && rule != LLB_RULE_DEGRADED_KEEP &&
+	       rule != LLB_RULE_RESYNC_FIRST && rule != LLB_RULE_CHECK_IS_BLIND;
+}
+
+static void coverage_text(struct llb_out *out, const struct llb_audit *audit)
+{
+	unsigned int cells = 0, seen = 0, rules = 0, applied = 0;
+
+	for (uint8_t s = 0; s < LLB_NR_STATES; s++)
+		for (uint8_t a = 0; a < LLB_NR_ACTIONS; a++)
+			if (is_cell(s, a)) {
+				cells++;
+				seen += audit->cells[s][a] != 0;
+			}
+	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
+		if (is_visible(r)) {
+			rules++;
+			applied += audit->applied[r] != 0;
+		}
+	llb_text(out, "\ncoverage: %u of %u cells of the table, %u of %u rules that events show\n",
+		 seen, cells, applied, rules);
+	for (uint8_t s = 0; s < LLB_NR_STATES; s++)
+		for (uint8_t a = 0; a < LLB_NR_ACTIONS; a++)
+			if (audit->cells[s][a])
+				llb_text(out, "  %-10s %-11s %12" PRIu64 " chunk%s\n",
+					 llb_state_name(s), llb_action_name(a),
+					 audit->cells[s][a], plural(audit->cells[s][a]));
+	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
+		if (is_visible(r) && audit->applied[r])
+			llb_text(out, "  %-22s %12" PRIu64 " event%s\n", llb_rule_name(r),
+				 audit->applied[r], plural(audit->applied[r]));
+}
+
+static void coverage_json(struct llb_out *out, const struct llb_audit *audit)
+{
+	llb_json_object(out, "coverage");
+	llb_json_array(out, "cells");
+	for (uint8_t s = 0; s < LLB_NR_STATES; s++)
+		for (uint8_t a = 0; a < LLB_NR_ACTIONS; a++) {
+			if (!is_cell(s, a) && !audit->cells[s][a])
+				continue;
+			llb_json_object(out, NULL);
+			llb_json_string(out, "from", llb_state_name(s));
+			llb_json_string(out, "action", llb_action_name(a));
+			llb_json_u64(out, "chunks", audit->cells[s][a]);
+			llb_json_close(out);
+		}
+	llb_json_close(out);
+	llb_json_object(out, "rules");
+	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
+		if (is_visible(r))
+			llb_json_u64(out, llb_rule_name(r), audit->applied[r]);
+	llb_json_close(out);
+	llb_json_close(out);
+}
+
+/* ---- the report ---- */
+
+static const char *const doubt_texts[] = {
+	"events were lost",
+	"sequence numbers are missing",
+	"the recording is cut short",
+	"no complete snapshot of a load",
+	"more arrays than can be watched",
+	"no array seen",
+};
+static const char *const doubt_keys[] = { "loss", "gap", "cut", "base", "unwatched", "empty" };
+
+static void loads_text(struct llb_out *out, const struct llb_audit *audit)
+{
+	char buf[32];
+
+	if (audit->nr_load)
+		llb_styled(out, LLB_BOLD, "%-10s %5s %6s %8s %12s %12s %8s %10s\n", "array",
+			   "load", "level", "chunks", "events", "changed", "missing",
+			   "violations");
+	for (unsigned int i = 0; i < audit->nr_load; i++) {
+		const struct llb_audit_load *l = &audit->load[i];
+		const char *name = load_name(l, buf, sizeof(buf));
+
+		if (l->unwatched) {
+			llb_text(out, "%-10s %5u not watched: no room for its chunks\n", name,
+				 l->load);
+			continue;
+		}
+		llb_text(out, "%-10s %5u", name, l->load);
+		if (l->known)
+			llb_text(out, " %6d %8" PRIu64, l->level, l->chunks);
+		else
+			llb_text(out, " %6s %8s", "?", "?");
+		llb_text(out, " %12" PRIu64 " %12" PRIu64 " %8" PRIu64 " %10" PRIu64 "%s\n",
+			 l->transitions, l->changed, l->missing, l->violations,
+			 l->known && l->based ? "" : "  no complete snapshot");
+	}
+}
+
+static void verdict_text(struct llb_out *out, const struct llb_audit *audit)
+{
+	unsigned int doubts = llb_audit_doubts(audit), rules = 0;
+	const char *lead = ": ";
+
+	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
+		rules += audit->broken[r] != 0;
+	llb_text(out, "\nverdict: ");
+	switch (llb_audit_verdict(audit)) {
+	case LLB_PASS:
+		llb_styled(out, LLB_GOOD, "pass");
+		llb_text(out, audit->events[LLB_EV_TRANSITION] ?
+				      ": every transition was seen and is legal\n" :
+				      ": nothing was lost, but there was no transition to verify\n");
+		return;
+	case LLB_FAIL:
+		llb_styled(out, LLB_BAD, "fail");
+		llb_text(out, ": %" PRIu64 " violation%s of %u rule%s", audit->violations,
+			 plural(audit->violations), rules, plural(rules));
+		lead = "; also, ";
+		break;
+	default:
+		llb_styled(out, LLB_WARN, "inconclusive");
+	}
+	for (unsigned int i = 0; i < sizeof(doubt_texts) / sizeof(*doubt_texts); i++)
+		if (doubts & 1u << i) {
+			llb_text(out, "%s%s", lead, doubt_texts[i]);
+			lead = ", ";
+		}
+	llb_text(out, "\n");
+}
+
+static void losses_text(struct llb_out *out, const struct llb_audit *audit)
+{
+	for (unsigned int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++)
+		if (audit->loss[kind])
+			llb_styled(out, LLB_WARN, "lost: %" PRIu64 " (%s)\n", audit->loss[kind],
+				   llb_loss_name(kind));
+	if (llb_audit_missing(audit))
+		llb_styled(out, LLB_WARN, "missing: %" PRIu64 " sequence numbers\n",
+			   llb_audit_missing(audit));
+	if (audit->unwatched)
+		llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n", audit->unwatched);
+}
+
+static void print_text(struct llb_out *out, const struct llb_audit *audit,
+		       const struct llb_audit_view *view)
+{
+	llb_styled(out, LLB_BOLD, "audit of %s\n", view->source);
+	if (view->about)
+		llb_text(out, "%s\n", view->about);
+	loads_text(out, audit);
+	for (unsigned int i = 0; i < audit->nr_violation; i++) {
+		llb_text(out, "\n");
+		llb_violation_print(out, &audit->violation[i], view);
+	}
+	if (audit->violations > audit->nr_violation)
+		llb_text(out, "\n%" PRIu64 " more violations not shown\n",
+			 audit->violations - audit->nr_violation);
+	coverage_text(out, audit);
+	losses_text(out, audit);
+	verdict_text(out, audit);
+}
+
+static void loads_json(struct llb_out *out, const struct llb_audit *audit)
+{
+	char buf[32];
+
+	llb_json_array(out, "loads");
+	for (unsigned int i = 0; i < audit->nr_load; i++) {
+		const struct llb_audit_load *l = &audit->load[i];
+
+		llb_json_object(out, NULL);
+		llb_json_string(out, "array", load_name(l, buf, sizeof(buf)));
+		llb_json_u64(out, "load", l->load);
+		llb_json_bool(out, "watched", !l->unwatched);
+		if (l->known)
+			llb_json_geometry(out, l->level, l->members, l->chunks, l->chunk_sectors);
+		llb_json_bool(out, "complete_snapshot", l->based);
+		llb_json_bool(out, "unloaded", l->unloaded);
+		llb_json_u64(out, "transitions", l->transitions);
+		llb_json_u64(out, "chunks_changed", l->changed);
+		llb_json_u64(out, "seq_first", l->seq_min);
+		llb_json_u64(out, "seq_last", l->seq_max);
+		llb_json_u64(out, "missing", l->missing);
+		llb_json_u64(out, "violations", l->violations);
+		llb_json_close(out);
+	}
+	llb_json_close(out);
+}
+
+static void print_json(struct llb_out *out, const struct llb_audit *audit,
+		       const struct llb_audit_view *view)
+{
+	static const char *const verdicts[] = { "pass", "fail", "inconclusive" };
+	unsigned int doubts = llb_audit_doubts(audit);
+
+	llb_json_begin(out);
+	llb_json_string(out, "source", view->source);
+	llb_json_string(out, "about", view->about);
+	llb_json_string(out, "verdict", verdicts[llb_audit_verdict(audit)]);
+	llb_json_array(out, "doubts");
+	for (unsigned int i = 0; i < sizeof(doubt_keys) / sizeof(*doubt_keys); i++)
+		if (doubts & 1u << i)
+			llb_json_string(out, NULL, doubt_keys[i]);
+	llb_json_close(out);
+	loads_json(out, audit);
+	llb_json_object(out, "events");
+	for (unsigned int t = LLB_EV_NONE + 1; t < LLB_NR_EVENT_TYPES; t++)
+		llb_json_u64(out, llb_event_type_name(t), audit->events[t]);
+	llb_json_close(out);
+	llb_json_object(out, "lost");
+	for (unsigned int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++)
+		llb_json_u64(out, llb_loss_key(kind), audit->loss[kind]);
+	llb_json_close(out);
+	llb_json_u64(out, "missing", llb_audit_missing(audit));
+	llb_json_u64(out, "violations", audit->violations);
+	llb_json_object(out, "broken");
+	for (unsigned int r = LLB_OK + 1; r < LLB_NR_RULES; r++)
+		if (audit->broken[r])
+			llb_json_u64(out, llb_rule_name(r), audit->broken[r]);
+	llb_json_close(out);
+	llb_json_array(out, "details");
+	for (unsigned int i = 0; i < audit->nr_violation; i++)
+		llb_violation_print(out, &audit->violation[i], view);
+	llb_json_close(out);
+	coverage_json(out, audit);
+	llb_json_end(out);
+}
+
+void llb_audit_print(struct llb_out *out, const struct llb_audit_view *view)
+{
+	if (out->json)
+		print_json(out, view->audit, view);
+	else
+		print_text(out, view->audit, view);
+}

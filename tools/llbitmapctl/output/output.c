@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "output.h"
+
+bool llb_colour_allowed(void)
+{
+	const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return !(no_colour && *no_colour) && !(term && !strcmp(term, "dumb"));
+}
+
+void llb_out_init(struct llb_out *out, FILE *file, const char *command, bool json)
+{
+	*out = (struct llb_out){ .file = file, .command = command, .json = json };
+	out->colour = !json && isatty(fileno(file)) && llb_colour_allowed();
+}
+
+void llb_out_wrote(struct llb_out *out, bool ok)
+{
+	if (!ok && errno != EPIPE && !out->failed)
+		out->failed = errno;
+}
+
+bool llb_out_broken(const struct llb_out *out)
+{
+	return out->failed || ferror(out->file);
+}
+
+void llb_text(struct llb_out *out, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	llb_out_wrote(out, vfprintf(out->file, format, args) >= 0);
+	va_end(args);
+}
+
+void llb_styled(struct llb_out *out, enum llb_style style, const char *format, ...)
+{
+	static const char *const codes[] = {
+		[LLB_PLAIN] = "",      [LLB_BOLD] = "\033[1m",	[LLB_DIM] = "\033[2m",
+		[LLB_GOOD] = "\033[32m", [LLB_BAD] = "\033[1;31m", [LLB_WARN] = "\033[33m",
+	};
+	bool colour = out->colour && style != LLB_PLAIN;
+	va_list args;
+
+	va_start(args, format);
+	if (colour)
+		fputs(codes[style], out->file);
+	llb_out_wrote(out, vfprintf(out->file, format, args) >= 0);
+	if (colour)
+		fputs("\033[0m", out->file);
+	va_end(args);
+}
+
+int llb_out_flush(struct llb_out *out)
+{
+	llb_out_wrote(out, !fflush(out->file));
+	if (!out->failed)
+		return 0;
+	fprintf(stderr, "llbitmapctl: cannot write the output: %s\n", strerror(out->failed));
+	out->failed = 0;
+	return 5;
+}
+
+/*
+ * One line on stderr behind what is printed already, even if a name in it holds
+ * line breaks.
+ */
+static void complain(struct llb_out *out, char line[LINE_MAX], const char *format, va_list args)
+{
+	char clean[LINE_MAX];
+	size_t i;
+
+	vsnprintf(line, LINE_MAX, format, args);
+	for (i = 0; line[i]; i++)
+		clean[i] = (unsigned char)line[i] < ' ' || line[i] == 0x7f ? '?' : line[i];
+	clean[i] = 0;
+	fflush(out->file);
+	fprintf(stderr, "llbitmapctl: %s\n", clean);
+}
+
+int llb_fail(struct llb_out *out, int exit, const char *format, ...)
+{
+	const char *command = out->command, *view = out->view;
+	char line[LINE_MAX];
+	va_list args;
+
+	va_start(args, format);
+	complain(out, line, format, args);
+	va_end(args);
+	if (out->json && !out->depth) {
+		out->command = "error";
+		out->view = NULL;
+		llb_json_begin(out);
+		llb_json_string(out, "command", command);
+		llb_json_string(out, "error", line);
+		llb_json_i64(out, "exit", exit);
+		llb_json_end(out);
+		out->command = command;
+		out->view = view;
+		fflush(out->file);
+	}
+	return exit;
+}
+
+void llb_note(struct llb_out *out, const char *format, ...)
+{
+	char line[LINE_MAX];
+	va_list args;
+
+	va_start(args, format);
+	complain(out, line, format, args);
+	va_end(args);
+}

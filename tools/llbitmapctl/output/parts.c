@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include <string.h>
+#include "../model/names.h"
+#include "parts.h"
+
+#define MD_MAJOR 9
+#define MINOR_BITS 20
+
+const char *llb_dev_name(uint32_t dev, char *buf, size_t size)
+{
+	uint32_t major = dev >> MINOR_BITS, minor = dev & ((1u << MINOR_BITS) - 1);
+
+	if (major == MD_MAJOR)
+		snprintf(buf, size, "md%u", minor);
+	else
+		snprintf(buf, size, "%u:%u", major, minor);
+	return buf;
+}
+
+const char *llb_ns_text(uint64_t ns, char *buf, size_t size)
+{
+	static const char *const units[] = { "ns", "us", "ms", "s" };
+	double value = (double)ns;
+	unsigned int unit = 0;
+
+	while (value >= 1000 && unit < 3) {
+		value /= 1000;
+		unit++;
+	}
+	snprintf(buf, size, unit ? "%.3g %s" : "%.0f %s", value, units[unit]);
+	if (value >= 999.5 && unit)
+		snprintf(buf, size, "%.0f %s", value, units[unit]);
+	return buf;
+}
+
+void llb_json_geometry(struct llb_out *out, int level, uint64_t members, uint64_t chunks,
+		       uint64_t chunk_sectors)
+{
+	llb_json_i64(out, "level", level);
+	llb_json_u64(out, "members", members);
+	llb_json_u64(out, "chunks", chunks);
+	llb_json_u64(out, "chunk_bytes", chunk_sectors * 512);
+}
+
+void llb_json_states(struct llb_out *out, const uint64_t counts[LLB_NR_STATES])
+{
+	for (uint8_t s = 0; s < LLB_NR_STATES; s++)
+		llb_json_u64(out, llb_state_key(s), counts[s]);
+}
+
+void llb_json_actions(struct llb_out *out, const char *key, const uint64_t counts[LLB_NR_ACTIONS])
+{
+	llb_json_object(out, key);
+	for (uint8_t a = 0; a < LLB_NR_ACTIONS; a++)
+		llb_json_u64(out, llb_action_name(a), counts[a]);
+	llb_json_close(out);
+}
+
+void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead)
+{
+	size_t length;
+
+	for (; *stack; stack += length + (stack[length] == '\n')) {
+		length = strcspn(stack, "\n");
+		llb_text(out, "%s%.*s\n", first, (int)length, stack);
+		first = lead;
+	}
+}
