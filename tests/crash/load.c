@@ -6,10 +6,11 @@
  *
  * Threads write batches of random requests to the windows FIRST:SECTORS of
  * DEVICE (one io_submit() each, so that md sees them in one plug), fsync and
- * discard. Each sector carries its number and a generation that grows with
- * every request; no two requests in flight overlap. MARKS is a device that gets
- * a sector when an fsync is done, and around every discard: powercut/log.py has
- * the formats. One thread writes to the file FLUSH over and over ("-": none).
+ * discard, until SECONDS are over and enough was done. Each sector carries its
+ * number and a generation that grows with every request; no two requests in
+ * flight overlap. MARKS is a device that gets a sector when an fsync is done,
+ * and around every discard: powercut/log.py has the formats. One thread writes
+ * to the file FLUSH over and over ("-": none).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -33,6 +34,7 @@
 #define CHUNK		128
 #define SECTOR		512
 #define MAX_WINDOWS	8
+#define AT_LEAST	20	/* syncs and discards, however busy the machine is */
 
 enum { MARK_FLUSHED = 1, MARK_DISCARD, MARK_DISCARDED };
 
@@ -219,7 +221,9 @@ static void sync_all(void)
 	if (fsync(dev))
 		die("fsync");
 	mark(MARK_FLUSHED, low, 0);
+	pthread_mutex_lock(&lock);
 	syncs++;
+	pthread_mutex_unlock(&lock);
 }
 
 static void discard(struct worker *me)
@@ -251,6 +255,16 @@ static void discard(struct worker *me)
 	pthread_mutex_unlock(&lock);
 }
 
+static bool over(void)
+{
+	bool enough;
+
+	pthread_mutex_lock(&lock);
+	enough = syncs >= AT_LEAST && discards >= AT_LEAST;
+	pthread_mutex_unlock(&lock);
+	return enough && time(NULL) >= end;
+}
+
 static void *work(void *arg)
 {
 	struct worker *me = arg;
@@ -258,7 +272,7 @@ static void *work(void *arg)
 
 	if (syscall(SYS_io_setup, DEPTH, &ctx))
 		die("io_setup");
-	while (time(NULL) < end) {
+	while (!over()) {
 		switch (rnd(me, 10)) {
 		case 0:
 			sync_all();
@@ -284,7 +298,7 @@ static void *flush(void *arg)
 
 	if (fd < 0)
 		die(flush_path);
-	while (time(NULL) < end) {
+	while (!over()) {
 		if (pwrite(fd, "1", 1, 0) != 1)
 			die(flush_path);
 		usleep(20000);
