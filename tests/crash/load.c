@@ -2,13 +2,14 @@
 /*
  * load - writes and discards that say what they are
  *
- *	load DEVICE MARKS FLUSH SEED SECONDS FIRST:SECTORS...
+ *	load DEVICE MARKS FLUSH SEED SECONDS UNIT FIRST:SECTORS...
  *
  * Threads write batches of random requests to the windows FIRST:SECTORS of
  * DEVICE (one io_submit() each, so that md sees them in one plug), fsync and
  * discard, until SECONDS are over and enough was done. Each sector carries its
  * number and a generation that grows with every request; no two requests in
- * flight overlap. MARKS is a device that gets a sector when an fsync is done,
+ * flight overlap. Discards are of UNIT sectors, which is what a bitmap chunk
+ * stands for, or of a part of it. MARKS is a device that gets a sector when an fsync is done,
  * and around every discard: powercut/log.py has the formats. One thread writes
  * to the file FLUSH over and over ("-": none).
  */
@@ -31,7 +32,6 @@
 #define THREADS		3
 #define DEPTH		32
 #define MAX_SECTORS	128
-#define CHUNK		128
 #define SECTOR		512
 #define MAX_WINDOWS	8
 #define AT_LEAST	20	/* syncs and discards, however busy the machine is */
@@ -59,6 +59,7 @@ struct worker {
 };
 
 static struct window windows[MAX_WINDOWS];
+static uint64_t unit;
 static int nr_windows, dev, marks;
 static const char *flush_path;
 static struct worker workers[THREADS];
@@ -229,8 +230,8 @@ static void sync_all(void)
 static void discard(struct worker *me)
 {
 	struct window *w = &windows[rnd(me, (unsigned int)nr_windows)];
-	uint64_t sectors = CHUNK * (1 + rnd(me, 3));
-	uint64_t start = rnd(me, (unsigned int)(w->sectors - sectors + 1)) / CHUNK * CHUNK;
+	uint64_t sectors = unit * (1 + rnd(me, 3));
+	uint64_t start = rnd(me, (unsigned int)(w->sectors - sectors + 1)) / unit * unit;
 	uint64_t range[2];
 	bool ok;
 
@@ -311,8 +312,8 @@ int main(int argc, char **argv)
 {
 	pthread_t flusher;
 
-	if (argc < 7 || argc > 6 + MAX_WINDOWS) {
-		fputs("usage: load DEVICE MARKS FLUSH SEED SECONDS FIRST:SECTORS...\n", stderr);
+	if (argc < 8 || argc > 7 + MAX_WINDOWS) {
+		fputs("usage: load DEVICE MARKS FLUSH SEED SECONDS UNIT FIRST:SECTORS...\n", stderr);
 		return 2;
 	}
 	dev = open(argv[1], O_RDWR | O_DIRECT);
@@ -321,10 +322,11 @@ int main(int argc, char **argv)
 		die("open");
 	flush_path = argv[3];
 	end = time(NULL) + atoi(argv[5]);
-	for (nr_windows = 0; nr_windows < argc - 6; nr_windows++) {
+	unit = strtoull(argv[6], NULL, 10);
+	for (nr_windows = 0; nr_windows < argc - 7; nr_windows++) {
 		struct window *w = &windows[nr_windows];
 
-		if (sscanf(argv[6 + nr_windows], "%lu:%lu", &w->first, &w->sectors) != 2)
+		if (sscanf(argv[7 + nr_windows], "%lu:%lu", &w->first, &w->sectors) != 2)
 			return 2;
 		w->busy = calloc(w->sectors, sizeof(bool));
 	}

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The judge of power cuts, on logs made by hand: two mirrors, and one thing wrong at a time."""
+"""The judge of power cuts, on logs made by hand: one thing wrong at a time."""
 import struct
 
 import pytest
 
-from powercut.array import LoggedArray, Super, trusted
+from powercut.array import Mirrors, Parities, Super, trusted
 from powercut.crash import CrashTest
 from powercut.log import (DISCARD, DONE, FLUSH, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED,
                           MARK_MAGIC, SECTOR, SHRINK, WRITE, Entry, pattern)
 from powercut.scene import Recording
 from vmtest.geometry import Layout
 from vmtest.member import BITMAP_MAGIC, MD_MAGIC
+from vmtest.parity import ParityLayout
 
 CHUNK, SIZE = 128, 8 * 128
 BITMAP, DATA = 16, 300
@@ -28,12 +29,15 @@ def superblock(number, events, roles=(0, 1), features=0, size=SIZE):
     struct.pack_into("<I", raw, 220, len(roles))
     struct.pack_into(f"<{len(roles)}H", raw, 256, *roles)
     total = sum(struct.unpack_from(f"<{64 + len(roles) // 2}I", raw))
+    if len(roles) % 2:
+        total += roles[-1]
     struct.pack_into("<I", raw, 216, (total & 0xffffffff) + (total >> 32))
     return bytes(raw)
 
 
 class Log:
     """Writes a log as the array of these tests would: everything durable unless said otherwise."""
+    members = (0, 1)
 
     def __init__(self):
         self.entries = []
@@ -58,30 +62,30 @@ class Log:
         if flush:
             self.done(self.begin(FLUSH, disk))
 
-    def flush(self, members=(0, 1)):
-        for member in members:
+    def flush(self, members=None):
+        for member in members or self.members:
             self.done(self.begin(FLUSH, member))
 
-    def bitmap(self, members=(0, 1), flush=True):
-        for member in members:
+    def bitmap(self, members=None, flush=True):
+        for member in members or self.members:
             self.write(member, BITMAP + 2, bytes(self.states).ljust(SECTOR, b"\0"), flush)
 
     def covers(self, sectors, flush=True):
         """The bitmap's superblocks."""
-        for member in (0, 1):
+        for member in self.members:
             head = struct.pack("<II16sQQQIIIII", BITMAP_MAGIC, 6, b"", 99, 0, sectors, 0, CHUNK, 1,
                                0, 256)
             self.write(member, BITMAP, head.ljust(SECTOR, b"\0"), flush)
 
-    def size(self, events, sectors, members=(0, 1), flush=True):
+    def size(self, events, sectors, flush=True):
         """The array's superblocks."""
-        for member in members:
-            self.write(member, 8, superblock(member, events, size=sectors), flush)
+        for member in self.members:
+            self.write(member, 8, superblock(member, events, self.members, size=sectors), flush)
 
     def shrink(self, sectors):
         self.entries.append(Entry(SHRINK, -1, sectors, 0, b"", False, len(self.entries)))
 
-    def state(self, chunk, state, members=(0, 1), flush=True):
+    def state(self, chunk, state, members=None, flush=True):
         self.states[chunk] = state
         self.bitmap(members, flush)
 
@@ -99,9 +103,10 @@ class Log:
             self.done(self.begin(DISCARD, member, DATA + first, sectors=sectors))
         self.mark(MARK_DISCARDED, first, sectors)
 
+    array = Mirrors([0, 1], Layout(2, SIZE, 0), CHUNK, BITMAP, DATA)
+
     def judge(self, states=6):
-        array = LoggedArray([0, 1], Layout(2, SIZE, 0), CHUNK, BITMAP, DATA)
-        recording = Recording(array, self.entries, self.start, MARKS, "")
+        recording = Recording(self.array, self.entries, self.start, MARKS, "")
         return CrashTest(recording, 1).run(len(self.entries), states)
 
     def rules(self):
@@ -337,3 +342,134 @@ def test_new_bytes_are_not_durable(small):
     small.covers(SIZE, flush=False)
     small.size(7, SIZE, flush=False)
     assert ("cover", 6) in small.rules()
+
+
+# -- parity -------------------------------------------------------------------------------------
+
+class ParityLog(Log):
+    """RAID5 of three, RAID6 of five; one chunk of the array is one of the bitmap."""
+
+    def __init__(self, level):
+        self.members = tuple(range(3 if level == 5 else 5))
+        layout = ParityLayout(level, len(self.members), SIZE, CHUNK)
+        self.array = Parities(self.members, layout, CHUNK, BITMAP, DATA)
+        self.disks = [bytearray(SIZE * SECTOR) for _ in self.members]
+        super().__init__()
+
+    def data(self, sector, generation, members=None, flush=False, wrong=(), late=()):
+        """A write to an array sector and what goes with it. Parity on the roles `wrong` is left as
+        it was; `late` members are not flushed."""
+        layout = self.array.layout
+        role, where = layout.place(sector)
+        place = slice(where * SECTOR, (where + 1) * SECTOR)
+        self.disks[role][place] = pattern(sector, generation)
+        data, p, q = layout.roles(where // CHUNK)
+        for parity in {p, q} - {None, *wrong}:
+            blocks = {i: bytes(self.disks[i][place]) for i in data}
+            self.disks[parity][place] = parity_of(layout, blocks, where // CHUNK, parity)
+        for member in {role, p, q} - {None, *wrong}:
+            if members is None or member in members:
+                self.write(member, DATA + where, bytes(self.disks[member][place]),
+                           flush and member not in late)
+
+
+def parity_of(layout, blocks, stripe, role):
+    """P or Q of these data, found by trying what parity_is_right() says of each byte."""
+    _, p, q = layout.roles(stripe)
+    first = bytearray(SECTOR)
+    for block in blocks.values():
+        first = bytes(a ^ b for a, b in zip(first, block))
+    if role == p:
+        return first
+    found = bytearray(SECTOR)
+    for i in range(SECTOR):
+        row = {j: block[i:i + 1] for j, block in blocks.items()} | {p: first[i:i + 1]}
+        found[i] = next(value for value in range(256) if layout.parity_is_right(
+            {**row, q: bytes([value])}, stripe))
+    return bytes(found)
+
+
+NEEDSYNC = 3
+
+
+@pytest.fixture(params=[5, 6])
+def parity_log(request):
+    return ParityLog(request.param)
+
+
+def parity_role(log, chunk, which=0):
+    return [role for role in log.array.layout.roles(chunk)[1:] if role is not None][which]
+
+
+def test_parity_in_order(parity_log):
+    log = parity_log
+    log.state(1, NEEDSYNC)
+    sector = log.array.ranges(1)[0][0] + 2
+    log.data(sector, 1)
+    log.data(sector + CHUNK, 2)
+    log.flush()
+    log.mark(MARK_FLUSHED, 2)
+    log.state(1, CLEAN)
+    test = log.judge()
+    assert test.judge.violations == [] and test.violations == []
+    assert all(test.judge.checked.values())
+
+
+def test_data_and_parity_before_the_byte(parity_log):
+    log = parity_log
+    log.data(log.array.ranges(1)[0][0], 1)
+    assert set(log.rules()) == {("order", 1)}
+    assert len(log.rules()) == log.array.layout.redundancy + 1
+
+
+def test_clean_with_wrong_parity(parity_log):
+    log = parity_log
+    log.state(1, NEEDSYNC)
+    which = parity_role(log, 1, log.array.layout.redundancy - 1)    # on RAID6, Q alone is wrong
+    log.data(log.array.ranges(1)[0][0], 1, wrong=[which], flush=True)
+    log.state(1, CLEAN)
+    test = log.judge()
+    assert {(v.rule, v.chunk) for v in test.judge.violations} == {("clean", 1)}
+    assert any("parity" in v.text for v in test.violations)
+
+
+def test_clean_before_parity_is_durable(parity_log):
+    log = parity_log
+    log.state(1, NEEDSYNC)
+    log.data(log.array.ranges(1)[0][0], 1, flush=True, late=[parity_role(log, 1)])
+    log.state(1, CLEAN, members=[m for m in log.members if m != parity_role(log, 1)], flush=False)
+    assert {rule for rule, _ in log.rules()} == {"clean"}
+
+
+def test_what_a_lost_member_had(parity_log):
+    """It is computed from the others; who gives something else has lost it."""
+    log = parity_log
+    sector = log.array.ranges(1)[0][0]
+    lost = log.array.layout.place(sector)[0]
+    log.state(1, NEEDSYNC)
+    log.data(sector, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    log.state(1, CLEAN)
+    roles = [FAULTY if role == lost else role for role in log.members]
+    for member in set(log.members) - {lost}:
+        log.write(member, 8, superblock(member, 8, roles))
+    assert log.rules() == [] and log.judge(20).violations == []
+
+    parity = parity_role(log, 1)
+    log.state(1, NEEDSYNC, members=set(log.members) - {lost})
+    log.write(parity, DATA + log.array.position(sector), b"x" * SECTOR)
+    log.state(1, CLEAN, members=set(log.members) - {lost})
+    assert {rule for rule, _ in log.rules()} == {"clean"}
+
+
+def test_discard_of_all_that_a_chunk_stands_for(parity_log):
+    log = parity_log
+    first, count = log.array.ranges(2)[0][0], CHUNK * log.array.layout.data_disks
+    log.mark(MARK_DISCARD, first, count)
+    for member in log.members:
+        log.done(log.begin(DISCARD, member, DATA + 2 * CHUNK, sectors=CHUNK))
+    log.mark(MARK_DISCARDED, first, count)
+    assert log.rules() == []
+    log.mark(MARK_DISCARD, first, count - CHUNK)
+    log.done(log.begin(DISCARD, 0, DATA + 2 * CHUNK, sectors=CHUNK))
+    assert log.rules() == [("order", 2)]

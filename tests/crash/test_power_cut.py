@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Power cuts on RAID1 and RAID10, while chunks keep crossing from Clean to Dirty and back."""
+"""Power cuts on every level, while chunks keep crossing from Clean to Dirty and back."""
 import os
 import pickle
 import random
@@ -16,8 +16,8 @@ MOMENTS, EACH = 150, 4  # states are taken at so many moments, so many at each
 WANTED = 300            # distinct ones
 ASSEMBLED = 4           # of them are assembled by the kernel
 
-DISKS = {1: [0, 1, 2], 10: [3, 4, 5, 6]}
-KINDS = [DiskOptions(size="200M")] * 3 + [DiskOptions(size="104M")] * 4
+DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
+KINDS = [DiskOptions(size="104M" if i in DISKS[10] else "200M") for i in range(15)]
 ORDERS = {0: "nothing is broken", 1: "unsafe bits cleared at issue", 2: "unplug does not wait",
           3: "clean before flush", 4: "second writer does not wait",
           5: "discards do not wait", 6: "clean without drain"}
@@ -40,10 +40,10 @@ def recordings():
 
 
 def fail_and_re_add(scene, array):
-    """RAID1: by hand, RAID10: by errors."""
+    """RAID1 and RAID5: by hand, RAID10 and RAID6: by errors."""
     member = array.members[-1]
     time.sleep(SECONDS / 4)
-    if array.get("level") == "raid1":
+    if array.get("level") in ("raid1", "raid5"):
         scene.fail(array, member)
     else:
         scene.break_disk(array, member)
@@ -55,7 +55,7 @@ def report(recording, test, name, keep_in):
     """All that was found, as text; a log with a finding is kept."""
     found = [*test.judge.violations, *test.violations]
     print(f"\n{name}: seed {SEED}, {recording.said}, {len(recording.log)} entries, "
-          f"{len(test.seen)} distinct states, checks {test.judge.checked}, "
+          f"{len(test.seen)} distinct states, {test.in_flight} with a bitmap write in flight, checks {test.judge.checked}, "
           f"violations {len(found)}")
     if not found and "CRASH_KEEP" not in os.environ:
         return ""
@@ -64,7 +64,7 @@ def report(recording, test, name, keep_in):
     return found and "\n".join([f"CRASH_SEED={SEED}, log kept in {path}", *map(str, found)])
 
 
-@pytest.mark.parametrize("level", [1, 10])
+@pytest.mark.parametrize("level", DISKS)
 def test_crash_states(scene, recordings, level):
     array, recording = scene.record(level, DISKS[level], SECONDS, fail_and_re_add)
     test = CrashTest(recording, SEED).run(MOMENTS, EACH, ASSEMBLED)
@@ -76,7 +76,7 @@ def test_crash_states(scene, recordings, level):
     recordings[level] = array, test
 
 
-@pytest.mark.parametrize("level", [1, 10])
+@pytest.mark.parametrize("level", DISKS)
 def test_assembled_states(scene, recordings, level):
     """The kernel takes some of the states, resyncs, and has what was flushed, in equal copies."""
     if level not in recordings:

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The array whose members are logged: geometry, superblocks, and whom an assembly trusts."""
+"""The array whose members are logged: geometry, superblocks, and whom an assembly trusts.
+
+Judge and crash states look at members through a function read(member, sector), which gives the
+value that a Medium remembers; what it means for an array is known here, by Mirrors and Parities.
+"""
 import dataclasses
+import functools
 import struct
 
 from vmtest.geometry import Layout
 from vmtest.member import BITMAP_HEADER, MD_MAGIC, SPARE_ROLES, BitmapImage, Member
+from vmtest.parity import ParityLayout
 
 from .log import SECTOR, generation
 
 SUPER_SECTORS = range(8, 16)
+ZEROES = bytes(SECTOR)
 FEATURE_RECOVERY_OFFSET = 2
 # bitmap superblock: STALE, WRITE_ERROR, FIRST_USE: its bytes vouch for nothing
 WORTHLESS = 1 << 1 | 1 << 2 | 1 << 3
@@ -62,45 +69,29 @@ def covers(raw, sectors):
 
 class LoggedArray:
     """Where things are, in sectors. `members`: numbers of the disks, in the order of their
-    roles; `chunk`: sectors of a bitmap chunk."""
+    roles; `chunk`: sectors of a bitmap chunk, which stands for array sectors on RAID1 and RAID10,
+    for the same sectors of all members on RAID4/5/6; `extent` of them are covered."""
 
     def __init__(self, members, layout, chunk, bitmap_start, data_start):
         self.members = list(members)
         self.layout = layout
         self.chunk = chunk
-        self.chunks = -(-layout.sectors // chunk)
         self.bitmap_start = bitmap_start
         self.data_start = data_start
-        self._copies = {}
-        self._pieces = {}       # (member, piece there) -> piece of the array
-        for number in range(-(-layout.sectors // layout.piece)):
-            for role, where in layout.copies(number * layout.piece):
-                self._pieces[self.members[role], where // layout.piece] = number
+        self.chunks = -(-self.extent // chunk)
 
-    @classmethod
-    def of_images(cls, paths, members):
-        """From the members' disk files."""
-        image = Member(paths[0])
-        return cls(members, Layout.of_member(image), image.bitmap().chunksize,
-                   image.super_offset + image.bitmap_offset, image.data_offset)
+    @property
+    def extent(self):
+        return self.extent_of(self.layout)
 
-    def sectors(self, supers):
-        """How large the array is by the freshest of these Supers."""
+    def extent_by(self, supers):
+        """The bitmap sectors of the array by the freshest of these Supers."""
         freshest = max(supers, key=lambda one: one.events)
-        return dataclasses.replace(self.layout, size=freshest.size).sectors
+        return self.extent_of(dataclasses.replace(self.layout, size=freshest.size))
 
-    def array_sector(self, member, sector):
-        """Array sector of a member's sector, or None."""
-        within, piece = sector - self.data_start, self.layout.piece
-        number = self._pieces.get((member, within // piece)) if within >= 0 else None
-        return None if number is None else number * piece + within % piece
-
-    def copies(self, sector):
-        """[(member, sector there), ...]"""
-        if sector not in self._copies:
-            self._copies[sector] = [(self.members[role], self.data_start + where)
-                                    for role, where in self.layout.copies(sector)]
-        return self._copies[sector]
+    def chunk_of(self, sector):
+        """The chunk of an array sector."""
+        return self.position(sector) // self.chunk
 
     def byte_at(self, chunk):
         """(sector, offset) of a chunk's state byte on each member."""
@@ -113,13 +104,6 @@ class LoggedArray:
         if first < 0 or first >= self.chunks:
             return range(0)
         return range(first, min(first + SECTOR, self.chunks))
-
-    def value(self, member):
-        """What Medium is to remember: a generation, or bytes."""
-        def value(sector, raw):
-            where = self.array_sector(member, sector)
-            return raw if where is None else generation(raw, where)
-        return value
 
     def super_of(self, read):
         """The Super that read(sector) -> value finds, or None."""
@@ -137,3 +121,203 @@ class LoggedArray:
     def state(self, read, chunk):
         sector, offset = self.byte_at(chunk)
         return (read(sector) or bytes(SECTOR))[offset]
+
+
+class Mirrors(LoggedArray):
+    """RAID1 and RAID10. A sector of data is remembered as its generation."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self._copies = {}
+        self._pieces = {}       # (member, piece there) -> piece of the array
+        for number in range(-(-self.layout.sectors // self.layout.piece)):
+            for role, where in self.layout.copies(number * self.layout.piece):
+                self._pieces[self.members[role], where // self.layout.piece] = number
+
+    @staticmethod
+    def extent_of(layout):
+        return layout.sectors
+
+    @staticmethod
+    def startable(members):
+        """Whether the kernel starts the array with these members, clean or not."""
+        return bool(members)
+
+    def array_sector(self, member, sector):
+        """Array sector that a member's sector has data of, or None."""
+        within, piece = sector - self.data_start, self.layout.piece
+        number = self._pieces.get((member, within // piece)) if within >= 0 else None
+        return None if number is None else number * piece + within % piece
+
+    def chunk_at(self, member, sector):
+        """The chunk that a member's sector belongs to, or None."""
+        where = self.array_sector(member, sector)
+        return None if where is None else where // self.chunk
+
+    @staticmethod
+    def position(sector):
+        """The bitmap sector of an array sector."""
+        return sector
+
+    def ranges(self, chunk):
+        """[(first, sectors), ...] of the array that a chunk stands for."""
+        first = chunk * self.chunk
+        return [(first, min(self.chunk, self.layout.sectors - first))]
+
+    def value(self, member):
+        """What Medium is to remember: a generation, or bytes."""
+        def value(sector, raw):
+            where = self.array_sector(member, sector)
+            return raw if where is None else generation(raw, where)
+        return value
+
+    def content(self, member, sector, value):
+        """The bytes that such a value stands for."""
+        return pattern(self.array_sector(member, sector), value) if isinstance(value, int) else value
+
+    @staticmethod
+    def generation(member, sector, value):
+        """The generation that it is, or something else."""
+        return value
+
+    def copies(self, sector):
+        """[(member, sector there), ...] of an array sector's data"""
+        if sector not in self._copies:
+            self._copies[sector] = [(self.members[role], self.data_start + where)
+                                    for role, where in self.layout.copies(sector)]
+        return self._copies[sector]
+
+    def places(self, sectors):
+        """[(member, sector there), ...] on which these array sectors depend."""
+        return [place for sector in sectors for place in self.copies(sector)]
+
+    def found(self, read, members, sector, computed=False):
+        """{member: generation or bytes}: what is read of an array sector."""
+        return {member: read(member, where) for member, where in self.copies(sector)
+                if member in members}
+
+    def unequal(self, read, members, sectors):
+        """What of these array sectors must not be so under a Clean, or ""."""
+        for sector in sectors:
+            found = self.found(read, members, sector)
+            if len(set(found.values())) > 1:
+                return f"array sector {sector}: copies differ, {short(found)}"
+        return ""
+
+
+class Block(bytes):
+    """A sector on RAID4/5/6; `number`: the generation that it is, or None."""
+
+
+class Parities(LoggedArray):
+    """RAID4/5/6. A sector of data is remembered as its bytes, for parity depends on them."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self._copies = {}
+        self._right = functools.lru_cache(1 << 16)(self.layout.parity_is_right)
+
+    @staticmethod
+    def extent_of(layout):
+        return layout.size // layout.chunk * layout.chunk
+
+    def startable(self, members):
+        return len(members) == self.layout.disks
+    def array_sector(self, member, sector):
+        within = sector - self.data_start
+        if not 0 <= within < self.extent:
+            return None
+        stripe, offset = divmod(within, self.layout.chunk)
+        data = self.layout.roles(stripe)[0]
+        role = self.members.index(member)
+        if role not in data:
+            return None
+        return (stripe * len(data) + data.index(role)) * self.layout.chunk + offset
+
+    def chunk_at(self, member, sector):
+        within = sector - self.data_start
+        return within // self.chunk if 0 <= within < self.extent else None
+
+    def position(self, sector):
+        (_, where), = self.copies(sector)
+        return where - self.data_start
+
+    def ranges(self, chunk):
+        found = []
+        where, end = chunk * self.chunk, min((chunk + 1) * self.chunk, self.extent)
+        while where < end:
+            stripe, offset = divmod(where, self.layout.chunk)
+            count = min(self.layout.chunk - offset, end - where)
+            for index in range(self.layout.data_disks):
+                first = (stripe * self.layout.data_disks + index) * self.layout.chunk + offset
+                found.append((first, count))
+            where += count
+        return found
+
+    def value(self, member):
+        def value(sector, raw):
+            if raw.count(0) == SECTOR:
+                return 0
+            where = self.array_sector(member, sector)
+            number = raw if where is None else generation(raw, where)
+            block = Block(raw)
+            block.number = number if isinstance(number, int) else None
+            return block
+        return value
+
+    def content(self, member, sector, value):
+        return value or bytes(SECTOR)
+
+    @staticmethod
+    def generation(member, sector, value):
+        return value.number if value and value.number else value
+
+    def copies(self, sector):
+        if sector not in self._copies:
+            role, where = self.layout.place(sector)
+            self._copies[sector] = [(self.members[role], self.data_start + where)]
+        return self._copies[sector]
+
+    def places(self, sectors):
+        return [(member, self.data_start + where) for where in map(self.position, sectors)
+                for member in self.members]
+
+    def _row(self, read, members, where):
+        """{role: bytes} of the members' sectors at `where`, from their data on."""
+        return {role: read(member, self.data_start + where) or ZEROES
+                for role, member in enumerate(self.members) if member in members}
+
+    def found(self, read, members, sector, computed=False):
+        """With `computed`, of a member that is not there what the others give."""
+        (member, where), = self.copies(sector)
+        if member in members:
+            return {member: self.generation(member, where, read(member, where))}
+        row = self._row(read, members, self.position(sector)) if computed else {}
+        if len(row) < self.layout.data_disks:
+            return {}
+        role, lost = self.members.index(member), set(range(self.layout.disks)) - set(row)
+        stripe = self.position(sector) // self.layout.chunk
+        return {member: generation(self.layout.restore(row, stripe, role, lost), sector)}
+
+    def unequal(self, read, members, sectors):
+        if len(members) < self.layout.disks:
+            return ""           # what is there cannot contradict itself
+        for where in set(map(self.position, sectors)):
+            row = tuple(self._row(read, members, where).values())
+            if not self._right(row, where // self.layout.chunk % self.layout.disks):
+                return f"parity of member sector {self.data_start + where} is not that of the data"
+        return ""
+
+
+def of_images(paths, members):
+    """The LoggedArray on these disk files; members: the numbers of the disks."""
+    image = Member(paths[0])
+    kind, layout = (Mirrors, Layout) if image.level in (1, 10) else (Parities, ParityLayout)
+    return kind(members, layout.of_member(image), image.bitmap().chunksize,
+                image.super_offset + image.bitmap_offset, image.data_offset)
+
+
+def short(found):
+    """Generations, and that there is something else."""
+    return ", ".join(f"disk {member}: {value if isinstance(value, int) else 'foreign'}"
+                     for member, value in found.items())

@@ -9,9 +9,9 @@ import dataclasses
 import os
 import random
 
-from .array import covers, trusted
+from .array import covers, short, trusted
 from .judge import CLEAN, Judge, Violation
-from .log import DONE, SECTOR, generation, pattern
+from .log import DONE, SECTOR
 
 
 def keep_nothing(_, versions, rng):
@@ -71,6 +71,7 @@ class CrashTest:
         self.rng = random.Random(seed)
         self.judge = Judge(recording.array, recording.mark_disk)
         self.seen = set()           # fingerprints of the states that were judged
+        self.in_flight = 0          # of those, with a bitmap write in flight
         self.violations = []
         self.images = []            # Image, as many as run() was asked for
 
@@ -92,15 +93,17 @@ class CrashTest:
         # spread over the log, so that one lies in the time when a member is missing
         keep = {self.rng.choice(chosen[i * len(chosen) // images:(i + 1) * len(chosen) // images])
                 for i in range(images)}
-        cuts = set(chosen)
+        cuts, wanted = set(chosen), 0
         for entry in self.log:
             self.judge.feed(entry)
             if entry.number in cuts:
-                for number in range(each):
-                    self._one_state(entry.number, number == 0 and entry.number in keep)
+                wanted += entry.number in keep
+                for _ in range(each):
+                    wanted -= self._one_state(entry.number, wanted > 0)
         return self
 
     def _one_state(self, position, keep):
+        """Whether it was kept as an Image."""
         extra, fingerprint = {}, 0
         for member, medium in self.judge.media.items():
             policy = self._policy()
@@ -113,14 +116,24 @@ class CrashTest:
                     fingerprint ^= medium.print_of(sector, medium.base.get(sector, 0))
                     fingerprint ^= medium.print_of(sector, value)
         # the same content again may be too little: more was promised meanwhile
-        self.seen.add(fingerprint)
-        self._judge_state(State(position, extra))
+        if fingerprint not in self.seen:
+            self.seen.add(fingerprint)
+            self.in_flight += self._bitmap_in_flight()
+        members = self._judge_state(State(position, extra))
+        keep = keep and self.array.startable(members)
         if keep:
             content = {member: medium.base | extra[member]
                        for member, medium in self.judge.media.items()}
             promised = self.judge.promised
             self.images.append(Image(self.array, position, content, dict(promised.live),
                                      dict(promised.flushed)))
+        return keep
+
+    def _bitmap_in_flight(self):
+        """Whether some of the bitmap is on its way to a member, and not durable."""
+        area = range(self.array.bitmap_start, self.array.data_start)
+        return any(sector in area for medium in self.judge.media.values()
+                   for sector in medium.pending)
 
     def _policy(self):
         rng = self.rng
@@ -130,61 +143,49 @@ class CrashTest:
     # -- judging one state --------------------------------------------------------------------
 
     def _judge_state(self, state):
+        """Gives the members that can be trusted."""
         array, promised = self.array, self.judge.promised
         readers = {member: self._reader(medium, state.extra[member])
                    for member, medium in self.judge.media.items()}
         supers = {member: array.super_of(reader) for member, reader in readers.items()}
         members = trusted(supers)
         if not members:
-            return
+            return members
         events = max(supers[member].events for member in members)
-        limit = array.sectors([supers[member] for member in members])
+        limit = array.extent_by([supers[member] for member in members])
         vouching = [member for member in members if array.bitmap_vouches(readers[member], events)]
         for member in vouching:
             if not covers(readers[member](array.bitmap_start), limit):
-                self.violations.append(Violation(
-                    "state", state.position, limit // array.chunk,
-                    f"the array has {limit} sectors, the bitmap of disk {member} covers less"))
-        layers = {member: (state.extra[member], self.judge.media[member].base)
-                  for member in members}
+                self._report(state, limit // array.chunk, f"the array has {limit} sectors, the "
+                             f"bitmap of disk {member} covers less")
+
+        def read(member, sector):
+            return readers[member](sector)
+
         for chunk, sectors in promised.by_chunk.items():
+            if limit < array.extent:    # behind the end: not of the array any more, or not yet
+                sectors = [sector for sector in sectors if array.position(sector) < limit]
             states = {member: array.state(readers[member], chunk) for member in vouching}
             safe = any(value <= CLEAN for value in states.values())
-            for sector in sectors:
-                if sector >= limit:
-                    continue        # not of the array any more, or not yet
-                copies = self._copies(layers, sector)
-                text = _compare(copies, promised.flushed.get(sector, 0), safe,
-                                self.judge.leaving)
-                if text:
-                    self.violations.append(Violation(
-                        "state", state.position, chunk,
-                        f"array sector {sector}: {text}; bytes {states}, copies {copies}"))
+            text = array.unequal(read, members, sectors) if safe else ""
+            for sector in () if text else sectors:
+                found = array.found(read, members, sector, computed=safe)
+                least = promised.flushed.get(sector, 0)
+                if any(not isinstance(value, int) or value < least
+                       for member, value in found.items() if member not in self.judge.leaving):
+                    text = f"array sector {sector}: {short(found)}; generation {least} was flushed"
                     break
+            if text:
+                self._report(state, chunk, f"{text}; bytes {states}")
+        return members
 
-    def _copies(self, layers, sector):
-        """{member: value}; `layers` of a member: what it has beyond the durable, and the durable"""
-        copies = {}
-        for member, where in self.array.copies(sector):
-            if member in layers:
-                extra, base = layers[member]
-                copies[member] = extra[where] if where in extra else base.get(where, 0)
-        return copies
+    def _report(self, state, chunk, text):
+        self.violations.append(Violation("state", state.position, chunk, text))
 
     @staticmethod
     def _reader(medium, extra):
         base = medium.base
         return lambda sector: extra[sector] if sector in extra else base.get(sector, 0)
-
-
-def _compare(copies, flushed, safe, leaving):
-    """What is wrong with the copies of a sector, or ""."""
-    if safe and len(set(copies.values())) > 1:
-        return "copies differ under a byte that says Clean or Unwritten"
-    for member, value in copies.items():
-        if member not in leaving and (not isinstance(value, int) or value < flushed):
-            return f"generation {flushed} was flushed"
-    return ""
 
 
 @dataclasses.dataclass
@@ -202,18 +203,17 @@ class Image:
         os.truncate(path, size)
         with open(path, "r+b") as file:
             for sector, value in self.content[member].items():
-                if not isinstance(value, bytes):
-                    value = pattern(self.array.array_sector(member, sector), value)
                 file.seek(sector * SECTOR)
-                file.write(value)
+                file.write(self.array.content(member, sector, value))
 
     def compare(self, paths):
         """{member: path} after the array was assembled, synced and stopped: what is wrong."""
         files = {member: open(path, "rb") for member, path in paths.items()}
+        values = {member: self.array.value(member) for member in paths}
 
         def read(member, sector):
             files[member].seek(sector * SECTOR)
-            return files[member].read(SECTOR)
+            return values[member](sector, files[member].read(SECTOR))
 
         try:
             supers = {member: self.array.super_of(lambda s, m=member: read(m, s))
@@ -221,20 +221,17 @@ class Image:
             members = trusted(supers)
             if not members:
                 return ["no member is in-sync"]
-            wrong = []
-            limit = self.array.sectors([supers[member] for member in members])
-            for sector, newest in self.live.items():
-                if sector >= limit:
-                    continue
-                found = {member: generation(read(member, where), sector)
-                         for member, where in self.array.copies(sector) if member in members}
-                least = self.flushed.get(sector, 0)
-                if len(set(found.values())) != 1 or not all(
-                        isinstance(value, int) and least <= value <= newest
-                        for value in found.values()):
-                    wrong.append(f"array sector {sector}: {found}, flushed {least}, "
+            limit = self.array.extent_by([supers[member] for member in members])
+            sectors = [sector for sector in self.live if self.array.position(sector) < limit]
+            wrong = [self.array.unequal(read, members, [sector]) for sector in sectors]
+            for sector in sectors:
+                least, newest = self.flushed.get(sector, 0), self.live[sector]
+                found = self.array.found(read, members, sector, computed=True)
+                if not all(isinstance(value, int) and least <= value <= newest
+                           for value in found.values()):
+                    wrong.append(f"array sector {sector}: {short(found)}, flushed {least}, "
                                  f"newest {newest}")
-            return wrong
+            return list(filter(None, wrong))
         finally:
             for file in files.values():
                 file.close()

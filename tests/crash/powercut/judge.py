@@ -7,7 +7,8 @@ began may be there as well. So each check below holds for all power cuts at that
   order    a write or discard begins while the byte of its chunk may be Clean or Unwritten on an
            in-sync member (promise 1)
   clean    a byte that says Clean or Unwritten is on its way to a member while copies of what was
-           written to the chunk, and not discarded since, are not equal or not durable (promise 2)
+           written to the chunk, and not discarded since, are not equal or not durable, or on
+           RAID4/5/6 the parity of it is not right (promise 2)
   flushed  an fsync has returned, and a copy of what it covers is not durable. A member that was
            failed a moment ago is let off: md leaves it out of the flush at once, with any
            bitmap or none, and does not wait until the superblocks tell.
@@ -17,7 +18,7 @@ began may be there as well. So each check below holds for all power cuts at that
 """
 import dataclasses
 
-from .array import SUPER_SECTORS, covers, trusted
+from .array import SUPER_SECTORS, covers, short, trusted
 from .log import (DISCARD, DONE, LEAVE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
                   SHRINK, WRITE)
 from .media import Medium
@@ -53,7 +54,7 @@ class Promised:
         if number <= max(self._dead.get(sector, 0), self.live.get(sector, 0)):
             return              # sync I/O, or the same write on another member
         self.live[sector] = number
-        self.by_chunk.setdefault(sector // self.array.chunk, set()).add(sector)
+        self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
         self._order.append((number, sector))
 
     def discard(self, first, sectors):
@@ -61,7 +62,7 @@ class Promised:
         for sector in range(first, first + sectors):
             if sector in self.live:
                 self._dead[sector] = self.live.pop(sector)
-                self.by_chunk[sector // self.array.chunk].discard(sector)
+                self.by_chunk[self.array.chunk_of(sector)].discard(sector)
             self.flushed.pop(sector, None)
 
     def discarded(self, first, sectors):
@@ -77,9 +78,9 @@ class Promised:
         return covered
 
     def discarding_whole(self, chunk):
-        start = chunk * self.array.chunk
-        end = min(start + self.array.chunk, self.array.layout.sectors)
-        return any(first <= start and first + sectors >= end for first, sectors in self.discards)
+        return all(any(first <= start and first + sectors >= start + count
+                       for first, sectors in self.discards)
+                   for start, count in self.array.ranges(chunk))
 
 
 class Judge:
@@ -95,8 +96,8 @@ class Judge:
         self.violations = []
         self.checked = {"order": 0, "clean": 0, "flushed": 0, "cover": 0}
         self.position = 0
-        self.sectors = 0        # of the array, the most that a power cut may leave
-        self._newest_sectors = 0
+        self.extent = 0         # of the bitmap, in sectors: the most that a power cut may leave
+        self._newest_extent = 0
         self._proved = set()    # chunks whose copies are known to be equal and durable
 
     def feed(self, entry):
@@ -131,12 +132,13 @@ class Judge:
     def _data(self, member, entry, changes):
         chunks = set()
         for sector, value in changes:
+            chunks.add(self.array.chunk_at(member, sector))
             where = self.array.array_sector(member, sector)
-            if where is None:
-                continue
-            chunks.add(where // self.array.chunk)
-            if entry.kind == WRITE and isinstance(value, int) and value:
-                self.promised.wrote(where, value)
+            if where is not None and entry.kind == WRITE and value:
+                number = self.array.generation(member, sector, value)
+                if isinstance(number, int):
+                    self.promised.wrote(where, number)
+        chunks.discard(None)
         self._proved -= chunks
         if member not in self.trusted:
             return              # it is being filled
@@ -189,7 +191,7 @@ class Judge:
                       for member, medium in self.media.items()}
             good = trusted(supers)
             now |= good
-            sizes += [self.array.sectors([supers[member] for member in good])] if good else []
+            sizes += [self.array.extent_by([supers[member] for member in good])] if good else []
         joined, self.trusted = now - self.trusted, now
         self.leaving &= now
         self._sizes(max(sizes), sizes[-1])
@@ -213,9 +215,9 @@ class Judge:
         self.promised.discarded(sectors, gone)
 
     def _sizes(self, most, newest):
-        before, self._newest_sectors = self._newest_sectors, newest
-        if most != self.sectors:
-            self.sectors = most
+        before, self._newest_extent = self._newest_extent, newest
+        if most != self.extent:
+            self.extent = most
             self._check_cover()
         if not before or newest <= before:
             return
@@ -251,9 +253,9 @@ class Judge:
         self.checked["cover"] += 1
         for member in self.trusted:
             for raw in self.media[member].values(self.array.bitmap_start):
-                if raw and not covers(raw, self.sectors):
-                    self._report("cover", self.sectors // self.array.chunk,
-                                 f"the array may have {self.sectors} sectors, the bitmap of disk "
+                if raw and not covers(raw, self.extent):
+                    self._report("cover", self.extent // self.array.chunk,
+                                 f"the array may have {self.extent} sectors, the bitmap of disk "
                                  f"{member} covers less")
                     return
 
@@ -261,31 +263,45 @@ class Judge:
         if chunk in self._proved:
             return
         self.checked["clean"] += 1
-        for sector in self.promised.by_chunk[chunk]:
-            wanted = self.promised.live[sector]
-            for member, where in self.array.copies(sector):
-                if member not in self.trusted:
-                    continue
-                medium = self.media[member]
-                found = medium.values(where)
-                if found != [wanted]:
-                    self._report("clean", chunk, f"{why}, and array sector {sector} on disk "
-                                 f"{member} may be {_short(found)}, not generation {wanted}")
-                    return
-        self._proved.add(chunk)
+        sectors = self.promised.by_chunk[chunk]
+        text = self._unsettled(sectors) or self.array.unequal(self._newest, self.trusted, sectors)
+        for sector in () if text else sectors:
+            found = self.array.found(self._newest, self.trusted, sector, computed=True)
+            if set(found.values()) - {self.promised.live[sector]}:
+                text = (f"array sector {sector}: {short(found)}, not generation "
+                        f"{self.promised.live[sector]}")
+                break
+        if text:
+            self._report("clean", chunk, f"{why}, and {text}")
+        else:
+            self._proved.add(chunk)
+
+    def _newest(self, member, where):
+        return self.media[member].values(where)[-1]
+
+    def _unsettled(self, sectors):
+        """Which of the places that array sectors depend on is one thing or another, or ""."""
+        for member, where in self.array.places(sectors):
+            if member in self.trusted and len(set(self.media[member].values(where))) > 1:
+                return f"sector {where} of disk {member} is not durable"
+        return ""
+
+    def _all_clean(self, chunk):
+        return all(state <= CLEAN for member in self.trusted
+                   for state in self._states(member, chunk))
 
     def _check_flushed(self, sector, number, members):
         self.checked["flushed"] += 1
-        for member, where in self.array.copies(sector):
-            if member not in members:
-                continue
-            for value in self.media[member].values(where):
-                if not isinstance(value, int) or value < number:
-                    self._report("flushed", sector // self.array.chunk,
-                                 f"array sector {sector} on disk {member} may be "
-                                 f"{_short([value])}, but generation {number} was flushed")
-                    return
-
-
-def _short(values):
-    return ", ".join(str(value) if isinstance(value, int) else "foreign" for value in values)
+        found = [(member, self.array.generation(member, where, value))
+                 for member, where in self.array.copies(sector) if member in members
+                 for value in self.media[member].values(where)]
+        # what only parity has is promised where nothing is being written: the write hole
+        if not found and self._all_clean(self.array.chunk_of(sector)) and \
+                not self._unsettled([sector]):
+            found = self.array.found(self._newest, self.trusted, sector, computed=True).items()
+        for member, value in found:
+            if not isinstance(value, int) or value < number:
+                self._report("flushed", self.array.chunk_of(sector),
+                             f"array sector {sector}: {short({member: value})}, but generation "
+                             f"{number} was flushed")
+                return

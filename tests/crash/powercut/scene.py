@@ -11,7 +11,9 @@ from vmtest.environment import TOP, build_dir
 from vmtest.judge import Watch
 from vmtest.machine import VM, VMOptions
 
-from .array import LoggedArray
+from levels import PARITY
+
+from .array import LoggedArray, of_images
 from .log import FLUSH, LEAVE
 from .server import LoggedDisk, Server
 
@@ -35,11 +37,12 @@ def broken_modules(name):
                           check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def windows(sectors):
-    """Where the load writes: the array's begin, and around the bitmap's second page."""
-    middle = (PAGE_0_CHUNKS - 8) * CHUNK
-    assert sectors >= middle + 16 * CHUNK
-    return [f"0:{24 * CHUNK}", f"{middle}:{16 * CHUNK}"]
+def windows(sectors, unit):
+    """Where the load writes: the array's begin, and around the bitmap's second page. `unit` array
+    sectors belong to a chunk."""
+    middle = (PAGE_0_CHUNKS - 8) * unit
+    assert sectors >= middle + 16 * unit
+    return [f"0:{24 * unit}", f"{middle}:{16 * unit}"]
 
 
 def slow(rng):
@@ -82,6 +85,8 @@ class Scene:
             self.close()
             raise
         self.load = build_load()
+        # the disks do read zeroes where they were discarded
+        self.vm.run("modprobe raid456 devices_handle_discard_safely=Y")
 
     def trouble(self):
         """Takes the arrays away; what the kernel log says against the kernel, or ""."""
@@ -99,20 +104,23 @@ class Scene:
         it with the largest. size: of each member, in KiB. where: windows of the load. Gives the
         Array and a Recording."""
         self.server.take_log()
+        # so that what a chunk of the bitmap stands for is one stretch of the array, also there
+        unit = CHUNK * (len(disks) - PARITY[level] if level in PARITY else 1)
         array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
-                                     disks=len(disks), assume_clean=False, size=size)
+                                     disks=len(disks), assume_clean=False, size=size,
+                                     chunk=CHUNK // 2 if level in PARITY else None)
         array.set("llbitmap/barrier_idle", 0)
         array.set("llbitmap/daemon_sleep", 1)
         start = len(self.server.log)
         process = self.vm.spawn(
             [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
-             seconds, *(where or windows(array.size() // 512))])
+             seconds, unit, *(where or windows(array.size() // 512, unit))])
         if meanwhile:
             meanwhile(self, array)
         said = process.wait().stdout.strip()
         array.wait_sync()
         array.stop()
-        logged = LoggedArray.of_images([disk.path for disk in array.members],
+        logged = of_images([disk.path for disk in array.members],
                                        [disk.index for disk in array.members])
         return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
                                 said)
@@ -125,6 +133,8 @@ class Scene:
         self.vm.run(["blockdev", "--flushbufs", *array.members])
         array.assemble(extra=["--run"])
         self.vm.run(["mdadm", "--readwrite", array])
+        if not array.degraded():
+            array.wait_in_sync()        # between two resyncs it looks idle, too
         array.wait_sync()
 
     def breaks(self, order):

@@ -161,9 +161,13 @@ class ParityLayout:
         return b"".join(pieces)
 
     def _compute(self, by_role, where, length, role, lost):
-        data, p, q = self.roles(where // self.chunk)
         blocks = {i: by_role[i].data(where, length) for i in range(self.disks) if i not in lost}
-        size = length * SECTOR
+        return self.restore(blocks, where // self.chunk, role, lost)
+
+    def restore(self, blocks, stripe, role, lost):
+        """The block of a lost role, from {role: bytes} of the others at the same place."""
+        data, p, q = self.roles(stripe)
+        size = len(next(iter(blocks.values())))
         others = [i for i in data if i in lost and i != role]
         if p not in lost and not others:
             return self._xor([blocks[i] for i in (*data, p) if i != role], size)
