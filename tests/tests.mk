@@ -14,7 +14,7 @@ PARALLEL = -n $(JOBS) --dist loadfile
 
 ##@ Tests
 
-.PHONY: check check-run check-long check-vm vm
+.PHONY: check check-run check-long check-vm crash vm
 check: ## set up everything and run the tests (PYTEST_ARGS='-k NAME' for some)
 	$(Q)$(MAKE) --no-print-directory deps
 	$(Q)$(MAKE) --no-print-directory check-run
@@ -27,6 +27,11 @@ check-long: modules all test-helpers ## the tests that make check has no time fo
 
 check-vm: modules all test-helpers ## run the tests that need a VM
 	$(Q)$(PYTEST) $(PARALLEL) tests/vm $(PYTEST_ARGS)
+
+crash: modules all test-helpers ## 10 000 crash states, resumable (STATES=, SEED=, LEVEL=5, BROKEN=1..6)
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/crash/campaign.py $(if $(STATES),--states $(STATES)) \
+		$(if $(SEED),--seed $(SEED)) $(foreach level,$(LEVEL),--level $(level)) \
+		$(if $(BROKEN),--broken $(BROKEN))
 
 vm: modules all ## a shell in a VM with the modules, the tool and empty disks (VM_ARGS=--help)
 	$(Q)$(PYTHON) tests/vm/shell.py $(VM_ARGS)

@@ -3,21 +3,18 @@
 import os
 import pickle
 import random
-import time
 
 import pytest
 
+from powercut import meanwhile
 from powercut.crash import CrashTest
-from powercut.scene import Scene, broken_modules
-from vmtest import DiskOptions
+from powercut.scene import DISKS, KINDS, Scene, broken_modules
 
 SECONDS = 8             # of load on each array
 MOMENTS, EACH = 150, 4  # states are taken at so many moments, so many at each
 WANTED = 300            # distinct ones
 ASSEMBLED = 4           # of them are assembled by the kernel
 
-DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
-KINDS = [DiskOptions(size="104M" if i in DISKS[10] else "200M") for i in range(15)]
 ORDERS = {0: "nothing is broken", 1: "unsafe bits cleared at issue", 2: "unplug does not wait",
           3: "clean before flush", 4: "second writer does not wait",
           5: "discards do not wait", 6: "clean without drain"}
@@ -39,18 +36,6 @@ def recordings():
     return {}
 
 
-def fail_and_re_add(scene, array):
-    """RAID1 and RAID5: by hand, RAID10 and RAID6: by errors."""
-    member = array.members[-1]
-    time.sleep(SECONDS / 4)
-    if array.get("level") in ("raid1", "raid5"):
-        scene.fail(array, member)
-    else:
-        scene.break_disk(array, member)
-    time.sleep(SECONDS / 4)
-    array.re_add(member)
-
-
 def report(recording, test, name, keep_in):
     """All that was found, as text; a log with a finding is kept."""
     found = [*test.judge.violations, *test.violations]
@@ -66,7 +51,7 @@ def report(recording, test, name, keep_in):
 
 @pytest.mark.parametrize("level", DISKS)
 def test_crash_states(scene, recordings, level):
-    array, recording = scene.record(level, DISKS[level], SECONDS, fail_and_re_add)
+    array, recording = scene.record(level, DISKS[level], SECONDS, meanwhile.re_add)
     test = CrashTest(recording, SEED).run(MOMENTS, EACH, ASSEMBLED)
     found = report(recording, test, f"raid{level}", scene.vm.directory)
     assert not found, found

@@ -22,6 +22,10 @@ CHUNK = 128                     # sectors, at the sizes used here
 PAGE_0_CHUNKS = 4096 - 1024     # in the first page of the bitmap
 DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
 
+# a VM with disks for an array of each level, large enough for two pages of the bitmap
+DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
+KINDS = [DiskOptions(size="104M" if i in DISKS[10] else "200M") for i in range(15)]
+
 
 def build_load():
     """The load's program, where the VM finds it in PATH."""
