@@ -55,6 +55,11 @@ int on_load(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!cfg_all_arrays && !bpf_map_lookup_elem(&devs, &t.dev))
 		return 0;
+	if (phase != LLB_PHASE_RUNS) {
+		/* The load before this one has had its last event. */
+		bpf_map_delete_elem(&devs, &t.dev);
+		return 0;
+	}
 	count_event(LLB_EV_LOAD);
 	t.index = take_slot(ctx, &t);
 	/* From here on, events of this device go to the new slot. */

@@ -204,7 +204,7 @@ struct llb_event {
 		} unload;
 		/*
 		 * Numbered like transitions: before the first of a chunk that is
-		 * new, after the last of one that goes.
+		 * new, after the last of one that goes; in order with those of page 0.
 		 */
 		struct {
 			__u64 seq;

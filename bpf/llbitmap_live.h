@@ -8,10 +8,21 @@
 
 #include "llbitmap_abi.h"
 #include "../tools/llbitmapctl/model/measured.h"
+#include "../tools/llbitmapctl/model/numbers.h"
 
 #define LLB_NO_SLOT (~0u)
 #define LLB_LOG_SIZE 16384
 #define LLB_BUCKETS 48 /* log2 of nanoseconds: the last one is 1.6 days and more */
+
+/*
+ * How a session ends: all at once, in a step that no event can fall into. Programs
+ * that are detached one after the other miss what the others still judge by.
+ */
+enum llb_phase {
+	LLB_PHASE_RUNS = 0,
+	LLB_PHASE_ENDS = 1, /* loads that begin are not of this session any more */
+	LLB_PHASE_OVER = 2, /* nothing is seen any more; what one page tells ends at one event */
+};
 
 enum llb_slot_state {
 	LLB_SLOT_FREE = 0,
@@ -22,10 +33,10 @@ enum llb_slot_state {
 /*
  * One watched load of a bitmap. The session reads and writes it through mmap.
  *
- * `base` and `end` bound the sequence numbers that are counted, both included,
+ * The sequence numbers from `base` up to, but not including, `end` are counted,
  * 0: not known. While base is 0, numbers go to the log instead; while
  * `closing` is set they go to the log as well as to the count. So the session
- * can say exactly how many numbers between two points were seen, although
+ * can say exactly which numbers between two points were seen, although
  * events of different pages arrive in any order.
  */
 struct llb_slot {
@@ -94,7 +105,7 @@ enum llb_judge {
 
 /* Per slot and CPU. Each member is written by one program only. */
 struct llb_slot_stats {
-	__u64 counted[LLB_JUDGES]; /* sequence numbers, of what has them */
+	struct llb_numbers counted[LLB_JUDGES]; /* of what has sequence numbers */
 	__u64 seq_max[LLB_JUDGES];
 	__u64 transitions[LLB_NR_ACTIONS]; /* events */
 	__u64 chunks[LLB_NR_ACTIONS];

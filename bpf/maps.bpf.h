@@ -37,6 +37,9 @@ const volatile __u64 cfg_last __weak = ~0ull;
 const volatile __u32 cfg_pid __weak = 0;
 const volatile __u64 cfg_comm[2] __weak = {}; /* LLB_COMM_LEN bytes, padded with 0 */
 
+/* enum llb_phase; the session moves it on. */
+volatile __u32 phase __weak = LLB_PHASE_RUNS;
+
 /* The session sees it as memory, too. */
 #define SHARED_ARRAY(name, of, entries)                  \
 	struct {                                         \
@@ -196,7 +199,7 @@ static __always_inline struct llb_slot *slot_of(__u32 dev, __u32 load, __u32 *in
 	__u32 *i = bpf_map_lookup_elem(&devs, &dev);
 	struct llb_slot *s;
 
-	if (!i)
+	if (!i || phase == LLB_PHASE_OVER)
 		return 0;
 	*index = *i;
 	s = bpf_map_lookup_elem(&slots, index);
@@ -245,9 +248,9 @@ static __always_inline void seq_seen(const struct target *t, __u64 seq, __u32 of
 	__u64 base = READ_ONCE(s->base), end = READ_ONCE(s->end);
 
 	if (base) {
-		if (seq < base || (end && seq > end))
+		if (seq < base || (end && seq >= end))
 			return;
-		st->counted[of]++;
+		llb_numbers_add(&st->counted[of], seq);
 		if (seq > st->seq_max[of])
 			st->seq_max[of] = seq;
 		if (!READ_ONCE(s->closing))

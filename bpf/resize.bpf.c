@@ -56,12 +56,20 @@ static long forget_page(__u32 i, void *arg)
 }
 
 /* In the order in which model/verify.c objects. */
-static __always_inline __u64 judge_resize(struct llb_slot *s, __u64 old, __u64 chunks)
+static __always_inline __u64 judge_resize(const struct llb_slot *s, struct llb_page *page0,
+					  __u64 seq, __u64 old, __u64 chunks)
 {
+	bool in_order = !page0 || seq > page0->seq;
+
+	if (page0)
+		page0->seq = seq;
+
 	if (READ_ONCE(s->state) == LLB_SLOT_ENDED)
 		return LLB_RULE_LIFETIME;
 	if (!old || old > LLB_MAX_CHUNKS || !chunks || chunks > LLB_MAX_CHUNKS)
 		return LLB_RULE_RANGE;
+	if (!in_order)
+		return LLB_RULE_SEQUENCE;
 	if (s->chunks && s->chunks != old)
 		return LLB_RULE_CONTINUITY;
 	return LLB_OK;
@@ -83,7 +91,7 @@ int on_resize(struct bpf_raw_tracepoint_args *ctx)
 	if (!watched(&t, LLB_EV_RESIZE))
 		return 0;
 	seq_seen(&t, ctx->args[2], LLB_JUDGE_RESIZE);
-	rule = judge_resize(t.slot, old, chunks);
+	rule = judge_resize(t.slot, page_of(&t, 0), ctx->args[2], old, chunks);
 	if (rule != LLB_RULE_RANGE) {
 		f.slot = t.index;
 		if (t.slot->chunks && t.slot->chunks < old)

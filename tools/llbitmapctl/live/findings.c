@@ -7,18 +7,41 @@
 #include <string.h>
 #include "session_int.h"
 
-void findings_violation(struct session *s, const struct llb_event *e)
+/* Room for one more; NULL: there is none, but it is counted. */
+static struct llb_violation *next_violation(struct session *s)
 {
 	struct llb_audit *a = &s->audit;
 	struct llb_violation *v;
 
 	if (a->nr_violation == LLB_AUDIT_VIOLATIONS)
-		return; /* counted nevertheless, by the BPF side */
+		return NULL;
 	v = &a->violation[a->nr_violation++];
+	memset(v, 0, sizeof(*v));
+	return v;
+}
+
+void findings_repeated(struct session *s, const struct session_load *l)
+{
+	struct llb_violation *v = next_violation(s);
+
+	if (!v)
+		return;
+	v->rule = LLB_RULE_SEQUENCE;
+	v->event.type = LLB_EV_NONE;
+	v->event.dev = l->dev;
+	v->event.load = l->load;
+	v->event.stack = -1;
+	v->event.word[0] = l->repeated;
+}
+
+void findings_violation(struct session *s, const struct llb_event *e)
+{
+	struct llb_violation *v = next_violation(s);
+
+	if (!v)
+		return;
 	v->event = *e;
 	v->rule = e->judged.rule;
-	v->chunk = 0;
-	v->history = 0;
 	if (e->type == LLB_EV_RESIZE)
 		return; /* of no chunk: other things stand there */
 	v->chunk = e->judged.at;
@@ -63,16 +86,17 @@ static void add_figures(const struct llb_slot_stats *sum, struct llb_audit *a,
 	a->violations += r->violations;
 }
 
-/* The account closes when the load ended, or the session. */
-static void close_account(const struct session_load *l, struct llb_audit_load *r)
+static void add_numbers(const struct session_load *l, struct llb_audit *a,
+			struct llb_audit_load *r)
 {
-	uint64_t expected = l->last - l->base + 1;
-
-	if (!l->base || l->last < l->base)
-		return;
-	r->seq_min = l->base;
-	r->seq_max = l->last;
-	r->missing = expected > l->received ? expected - l->received : 0;
+	if (l->base && l->last >= l->base) {
+		r->seq_min = l->base;
+		r->seq_max = l->last;
+	}
+	r->missing = l->missing;
+	r->violations += l->repeated;
+	a->broken[LLB_RULE_SEQUENCE] += l->repeated;
+	a->violations += l->repeated;
 }
 
 static void add_load(struct session *s, struct llb_audit *a, size_t i)
@@ -89,7 +113,7 @@ static void add_load(struct session *s, struct llb_audit *a, size_t i)
 	if (session_stats(s, i, &sum))
 		return;
 	add_figures(&sum, a, r);
-	close_account(l, r);
+	add_numbers(l, a, r);
 	if (r == &spare) {
 		a->forgotten_missing += r->missing;
 		a->forgotten_baseless += !r->based && !r->unwatched;

@@ -71,10 +71,13 @@ struct session_load {
 	/* internal */
 	bool announced;	   /* its load event was given to the sink */
 	int snapshot_fd;   /* its attribute `snapshot`, or negative */
-	uint64_t base;	   /* sequence numbers: first that counts, last seen, how many seen */
+	uint64_t base;	   /* sequence numbers: first and last that count, and which were seen */
 	uint64_t last;
-	uint64_t received;
-	uint64_t early;
+	struct llb_numbers received;
+	struct llb_numbers early; /* before `base` was known */
+	bool overrun;	   /* more than the log takes: nobody knows which */
+	uint64_t missing;  /* numbers that never came, or came twice, once all is told */
+	uint64_t repeated;
 	uint64_t snapshots;
 	struct llb_slot_stats sum; /* once it has no slot any more */
 };

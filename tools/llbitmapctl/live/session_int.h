@@ -64,8 +64,10 @@ struct session_load *slots_find(struct session *s, uint32_t dev, uint32_t load);
 struct session_load *slots_loaded(struct session *s, const struct llb_event *e);
 /* Gives back the slots of unloaded bitmaps, and finds arrays. 0 or -ENOMEM. */
 int slots_tend(struct session *s);
-/* The last snapshot, session_detach(), and the closing of the accounts. */
+/* The last snapshot, and the end: no more events come. */
 void slots_finish(struct session *s);
+/* Closes the accounts, once all events were looked at. */
+void slots_close(struct session *s);
 
 /* session.c */
 void session_detach(struct session *s);
@@ -79,5 +81,7 @@ int slots_latencies(struct session *s, uint32_t slot, struct llb_latencies *to);
 
 /* findings.c */
 void findings_violation(struct session *s, const struct llb_event *e);
+/* Numbers of the load came twice, which no event shows by itself. */
+void findings_repeated(struct session *s, const struct session_load *l);
 
 #endif

@@ -149,13 +149,15 @@ const char *session_name(const struct session *s, uint32_t dev)
 /* ---- numbers ---- */
 
 /* Entries of the slot's log above @than. */
-static uint64_t log_above(struct session *s, uint32_t slot, uint64_t than)
+static struct llb_numbers log_above(struct session *s, uint32_t slot, uint64_t than)
 {
 	const uint64_t *log = s->seqs + (size_t)slot * LLB_LOG_SIZE;
-	uint64_t n = __atomic_load_n(&s->slots[slot].logged, __ATOMIC_ACQUIRE), above = 0;
+	uint64_t n = __atomic_load_n(&s->slots[slot].logged, __ATOMIC_ACQUIRE);
+	struct llb_numbers above = {};
 
 	for (uint64_t i = 0; i < n && i < LLB_LOG_SIZE; i++)
-		above += log[i] > than;
+		if (log[i] > than)
+			llb_numbers_add(&above, log[i]);
 	return above;
 }
 
@@ -169,28 +171,46 @@ static uint64_t highest_number(const struct llb_slot_stats *sum)
 	return highest;
 }
 
-/* The account so far; exact only for loads whose end is known. */
+static void look_at_log(struct session *s, struct session_load *l)
+{
+	if (s->slots[l->slot].logged <= LLB_LOG_SIZE)
+		return;
+	l->overrun = true;
+	s->lost_accounts++;
+}
+
+/* The load ended, or the session. */
 static void account(struct session *s, struct session_load *l)
 {
 	const struct llb_slot *slot = &s->slots[l->slot];
-	uint64_t over = 0;
+	__u64 told = 0, missing;
 
 	slots_stats(s, l->slot, &l->sum);
 	l->load = slot->load;
 	l->base = slot->base;
-	l->last = slot->end ? slot->end : slot->last;
-	if (!l->last)
+	l->last = slot->end ? slot->end - 1 : slot->last;
+	/* An unload that tells less than was seen is a violation, and has been counted as one. */
+	if (!slot->end && highest_number(&l->sum) > l->last)
 		l->last = highest_number(&l->sum);
+	l->received = l->early;
+	for (int of = 0; of < LLB_JUDGES; of++)
+		l->received = llb_numbers_plus(l->received, l->sum.counted[of]);
 	if (slot->closing) {
-		over = log_above(s, l->slot, l->last);
-		if (slot->logged > LLB_LOG_SIZE)
-			s->lost_accounts++;
+		l->received = llb_numbers_minus(l->received, log_above(s, l->slot, l->last));
+		look_at_log(s, l);
 	}
 	l->snapshots = slot->snapshots;
 	l->based = l->based || l->snapshots;
-	l->received = l->early - over;
+	if (!l->base || l->overrun)
+		return;
+	l->repeated = llb_numbers_compare(l->received, l->base, l->last, &missing);
+	l->missing = missing;
+	/* A number that was there before on its page, or among the resizes, is a violation already. */
 	for (int of = 0; of < LLB_JUDGES; of++)
-		l->received += l->sum.counted[of];
+		told += l->sum.violations[of][LLB_RULE_SEQUENCE];
+	l->repeated -= told < l->repeated ? told : l->repeated;
+	if (l->repeated)
+		findings_repeated(s, l);
 }
 
 /* ---- taking and giving back ---- */
@@ -251,8 +271,7 @@ static int first_snapshot(struct session *s, struct session_load *l)
 	if (slot->chunks)
 		l->chunks = slot->chunks;
 	l->load = slot->load;
-	if (slot->logged > LLB_LOG_SIZE)
-		s->lost_accounts++;
+	look_at_log(s, l);
 	l->early = log_above(s, l->slot, slot->base);
 	slot->logged = 0;
 	return 0;
@@ -394,33 +413,50 @@ static void last_snapshot(struct session *s, struct session_load *l)
 	l->open_ended = err && err != -ENODEV && err != -ENOENT;
 }
 
-void slots_finish(struct session *s)
+static bool slot_lives(const struct llb_slot *slot)
+{
+	return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == LLB_SLOT_LIVE;
+}
+
+static void set_phase(struct session *s, enum llb_phase phase)
+{
+	__atomic_store_n(&s->skel->bss->phase, phase, __ATOMIC_RELEASE);
+	quiesce();
+}
+
+/*
+ * Chooses the number from which on nothing counts: above all that were counted,
+ * while all programs log what they count, so that what is counted beyond it
+ * nevertheless can be told.
+ */
+static void choose_ends(struct session *s)
 {
 	struct llb_slot_stats sum;
 
+	for (uint32_t i = 0; i < s->config.slots; i++)
+		if (slot_lives(&s->slots[i]) && s->slots[i].base)
+			__atomic_store_n(&s->slots[i].closing, 1, __ATOMIC_RELEASE);
+	quiesce();
+	for (uint32_t i = 0; i < s->config.slots; i++)
+		if (slot_lives(&s->slots[i]) && s->slots[i].closing && !slots_stats(s, i, &sum))
+			__atomic_store_n(&s->slots[i].end, highest_number(&sum) + 1,
+					 __ATOMIC_RELEASE);
+	/* Those below it that were taken, but not told yet, are counted then, too. */
+	quiesce();
+}
+
+void slots_finish(struct session *s)
+{
 	for (size_t i = 0; s->config.snapshot && i < s->nloads; i++)
 		last_snapshot(s, &s->loads[i]);
-
-	/*
-	 * Numbers up to `end` are to be counted completely. It is chosen once
-	 * all programs log what they count, so that what was counted beyond it
-	 * can be told; and all below it are counted, as their programs are over.
-	 */
-	for (size_t i = 0; i < s->nloads; i++)
-		if (s->loads[i].slot != LLB_NO_SLOT && s->slots[s->loads[i].slot].base)
-			__atomic_store_n(&s->slots[s->loads[i].slot].closing, 1, __ATOMIC_RELEASE);
-	quiesce();
-	for (size_t i = 0; i < s->nloads; i++) {
-		struct llb_slot *slot;
-
-		if (s->loads[i].slot == LLB_NO_SLOT)
-			continue;
-		slot = &s->slots[s->loads[i].slot];
-		if (slot->closing && !slots_stats(s, s->loads[i].slot, &sum))
-			slot->end = highest_number(&sum);
-	}
+	set_phase(s, LLB_PHASE_ENDS);
+	choose_ends(s);
+	set_phase(s, LLB_PHASE_OVER);
 	session_detach(s);
-	quiesce();
+}
+
+void slots_close(struct session *s)
+{
 	for (size_t i = 0; i < s->nloads; i++)
 		if (s->loads[i].slot != LLB_NO_SLOT)
 			account(s, &s->loads[i]);

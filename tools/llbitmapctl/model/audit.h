@@ -34,7 +34,7 @@ struct llb_violation {
 	enum llb_rule rule;
 	uint64_t chunk; /* first chunk concerned */
 	uint64_t history; /* of the chunk before this event: LLB_PAST_ENTRY */
-	struct llb_event event;
+	struct llb_event event; /* LLB_EV_NONE: none alone shows it; word[0]: how often it was */
 };
 
 /* One load of a bitmap, as far as the session saw it. */

@@ -412,8 +412,8 @@ static int on_resize(struct llb_verifier *v, const struct llb_event *e)
 
 	if (!w)
 		return ret;
-	/* Without a chunk or a page: its number counts, and orders it only here. */
-	if (!llb_sequence_take(&w->sequence, e->resize.seq))
+	/* Of no chunk, but raised under the lock of page 0. */
+	if (!take_seq(w, e->resize.seq, 0))
 		rule = LLB_RULE_SEQUENCE;
 	if (!old || old > LLB_MAX_CHUNKS || !chunks || chunks > LLB_MAX_CHUNKS) {
 		llb_violate(v, &w->info, LLB_RULE_RANGE, 0, 0, e);

@@ -78,6 +78,9 @@ static void describe(const struct llb_event *e, char *buf, size_t size)
 	case LLB_EV_UNLOAD:
 		snprintf(buf, size, "unload after #%llu", e->unload.seq);
 		break;
+	case LLB_EV_NONE:
+		snprintf(buf, size, "%llu numbers came twice, on different pages", e->word[0]);
+		break;
 	default:
 		snprintf(buf, size, "%s event", llb_event_type_name(e->type));
 	}
@@ -107,8 +110,13 @@ static void violation_text(struct llb_out *out, const struct llb_violation *v, c
 
 	describe(e, what, sizeof(what));
 	llb_styled(out, LLB_BAD, "violation: %s", llb_rule_name(v->rule));
-	llb_text(out, "  %s chunk %" PRIu64 ": %s\n", array, v->chunk, what);
+	if (e->type == LLB_EV_NONE)
+		llb_text(out, "  %s: %s\n", array, what);
+	else
+		llb_text(out, "  %s chunk %" PRIu64 ": %s\n", array, v->chunk, what);
 	llb_text(out, "  rule     %s: %s\n", llb_rule_when(v->rule), llb_rule_effect(v->rule));
+	if (e->type == LLB_EV_NONE)
+		return;
 	if (v->rule == LLB_RULE_CONTINUITY)
 		llb_text(out, "  expected %s\n", llb_state_name(llb_past_state(v->history)));
 	if (e->type == LLB_EV_TRANSITION) {
@@ -138,7 +146,10 @@ static void violation_json(struct llb_out *out, const struct llb_violation *v, c
 	llb_json_string(out, "rule", llb_rule_name(v->rule));
 	llb_json_string(out, "array", array);
 	llb_json_u64(out, "load", e->load);
-	llb_json_string(out, "event", llb_event_type_name(e->type));
+	llb_json_string(out, "event",
+			e->type == LLB_EV_NONE ? NULL : llb_event_type_name(e->type));
+	if (e->type == LLB_EV_NONE)
+		llb_json_u64(out, "repeated", e->word[0]);
 	llb_json_u64(out, "chunk", v->chunk);
 	llb_json_string(out, "expected", llb_state_name(llb_past_state(v->history)));
 	if (e->type == LLB_EV_TRANSITION) {
