@@ -71,7 +71,7 @@ static void make_transition(struct llb_event *e, const uint8_t *shadow, uint64_t
 	static const uint32_t usual[] = { 0, LLB_F_DRAINED | LLB_F_FLUSHED, LLB_F_SYNCED,
 					  LLB_F_SYNC_IO, LLB_F_DEGRADED,
 					  LLB_F_WHOLE | LLB_F_DURABLE | LLB_F_ALL_DISCARDED |
-						  LLB_F_FLUSHED | LLB_F_DISCARD };
+						  LLB_F_DRAINED | LLB_F_FLUSHED | LLB_F_DISCARD };
 
 	e->type = LLB_EV_TRANSITION;
 	make_range(&e->transition.first, &e->transition.count);

@@ -102,9 +102,13 @@ def test_history_is_bounded_and_newest(audit):
     ("stale-all", "transition from=Unwritten action=Stale to=Clean first=1"),
     ("bad-byte", "transition from=6 action=Reload to=Clean flags=bad-byte first=1"),
     ("partial-discard", "transition from=Dirty action=Discard to=Unwritten "
-                        "flags=durable,all-discarded,flushed first=2"),
+                        "flags=durable,all-discarded,drained,flushed first=2"),
     ("whole-discard", "transition from=Dirty action=Discard to=Unwritten "
-                      "flags=whole,all-discarded,flushed first=2"),
+                      "flags=whole,all-discarded,drained,flushed first=2"),
+    ("whole-discard", "transition from=Dirty action=Discard to=Unwritten "
+                      "flags=whole,durable,all-discarded,flushed first=2"),
+    ("whole-discard", "transition from=Dirty action=Discard to=Unwritten "
+                      "flags=degraded,whole,durable,all-discarded,drained,flushed first=2"),
     ("drained-clean", "transition from=Dirty action=Daemon to=Clean flags=flushed first=2"),
     ("check-is-blind", "transition from=NeedSync action=Startsync to=Syncing "
                        "flags=sync-io,check first=4"),
