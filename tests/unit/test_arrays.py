@@ -121,6 +121,13 @@ def test_no_bitmap_without_chunks(tree, metadata):
     assert tree("read", "md0")["bitmap"] != "llbitmap"
 
 
+def test_a_chunk_size_that_is_not_told(tree):
+    """Nobody divides by it: only our tracepoints make an array one to be watched."""
+    tree.lockless("md0", 0, md__llbitmap__metadata="chunks 100\n")
+    array = tree("read", "md0")
+    assert (array["bitmap"], array["chunk_sectors"], array["traced"]) == ("llbitmap", 0, 0)
+
+
 @pytest.mark.parametrize("missing", [
     "md__uuid", "md__degraded", "md__sync_action", "md__sync_completed", "md__mismatch_cnt",
     "md__raid_disks", "size", "md__llbitmap__daemon_sleep", "md__bitmap__location"])

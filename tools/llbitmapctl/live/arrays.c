@@ -206,6 +206,7 @@ static void read_bitmap(const struct array_roots *roots, struct array_info *a)
 	n = attr_read(roots, a->name, "md/llbitmap/metadata", buf, sizeof(buf));
 	if (n > 0 && line_u64(buf, "chunks", &a->chunks) && a->chunks) {
 		a->bitmap = ARRAY_BITMAP_LLBITMAP;
+		a->chunk_sectors = 0;
 		line_u64(buf, "chunksize", &a->chunk_sectors);
 		line_u64(buf, "offset", &a->offset);
 		if (line_u64(buf, "daemon_sleep", &value))
@@ -216,7 +217,8 @@ static void read_bitmap(const struct array_roots *roots, struct array_info *a)
 			a->barrier_idle = atoll(buf);
 		snprintf(path, sizeof(path), "%s/block/%s/md/llbitmap/snapshot", roots->sys,
 			 a->name);
-		a->traced = !access(path, F_OK);
+		/* Ours tells both; where the size is not known, sectors are no chunks. */
+		a->traced = a->chunk_sectors && !access(path, F_OK);
 		read_counts(roots, a);
 		return;
 	}
