@@ -218,6 +218,7 @@ int session_open(const struct session_config *config, struct session **out,
 	*fault = SESSION_FAULT_LOAD;
 	if (!s)
 		return -ENOMEM;
+	s->outer = s->inner = -1;
 	s->config = *config;
 	set_defaults(&s->config);
 	err = load(s, fault);

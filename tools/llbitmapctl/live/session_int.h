@@ -32,6 +32,8 @@ struct session {
 	uint64_t *writes;
 	uint64_t *seqs;
 	void *percpu; /* room for one value of every CPU */
+	int outer; /* map of one map, `inner`: see quiesce() */
+	int inner;
 
 	struct session_load *loads;
 	size_t nloads;

@@ -7,11 +7,9 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <linux/membarrier.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include "session_int.h"
 
@@ -33,6 +31,17 @@ static void unmap_memory(struct bpf_map *map, void *p)
 
 int slots_map(struct session *s)
 {
+	LIBBPF_OPTS(bpf_map_create_opts, opts);
+
+	s->inner = bpf_map_create(BPF_MAP_TYPE_ARRAY, "inner", sizeof(__u32), sizeof(__u32), 1,
+				  NULL);
+	if (s->inner < 0)
+		return s->inner;
+	opts.inner_map_fd = s->inner;
+	s->outer = bpf_map_create(BPF_MAP_TYPE_ARRAY_OF_MAPS, "outer", sizeof(__u32),
+				  sizeof(__u32), 1, &opts);
+	if (s->outer < 0)
+		return s->outer;
 	s->slots = map_memory(s->skel->maps.slots);
 	s->pages = map_memory(s->skel->maps.pages);
 	s->stamps = map_memory(s->skel->maps.stamps);
@@ -50,19 +59,26 @@ void slots_unmap(struct session *s)
 		unmap_memory(s->skel->maps.writes, s->writes);
 		unmap_memory(s->skel->maps.seqs, s->seqs);
 	}
+	if (s->outer >= 0)
+		close(s->outer);
+	if (s->inner >= 0)
+		close(s->inner);
 	free(s->percpu);
 }
 
 /*
  * Waits until every program that runs has ended, and so every event whose
  * number was taken has been counted: events are raised under a spinlock, with
- * preemption off, which an RCU grace period waits for.
+ * preemption off, which an RCU grace period waits for. The kernel does so when
+ * an inner map is exchanged, as no program may use the old one afterwards; unlike
+ * membarrier(2) also with nohz_full.
  */
-static void quiesce(void)
+static void quiesce(struct session *s)
 {
-	/* Not offered with nohz_full: then time has to do. */
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
-		usleep(200000);
+	__u32 zero = 0;
+
+	if (bpf_map_update_elem(s->outer, &zero, &s->inner, BPF_ANY))
+		s->lost_accounts++;
 }
 
 /* ---- list of loads ---- */
@@ -262,11 +278,11 @@ static int first_snapshot(struct session *s, struct session_load *l)
 	if (l->snapshot_fd < 0)
 		return l->snapshot_fd;
 	/* Programs that do not see the entry in devs yet have to be over. */
-	quiesce();
+	quiesce(s);
 	err = array_snapshot(l->snapshot_fd);
 	if (err)
 		return err;
-	quiesce();
+	quiesce(s);
 	l->based = slot->snapshots > 0;
 	if (slot->chunks)
 		l->chunks = slot->chunks;
@@ -421,7 +437,7 @@ static bool slot_lives(const struct llb_slot *slot)
 static void set_phase(struct session *s, enum llb_phase phase)
 {
 	__atomic_store_n(&s->skel->bss->phase, phase, __ATOMIC_RELEASE);
-	quiesce();
+	quiesce(s);
 }
 
 /*
@@ -436,13 +452,13 @@ static void choose_ends(struct session *s)
 	for (uint32_t i = 0; i < s->config.slots; i++)
 		if (slot_lives(&s->slots[i]) && s->slots[i].base)
 			__atomic_store_n(&s->slots[i].closing, 1, __ATOMIC_RELEASE);
-	quiesce();
+	quiesce(s);
 	for (uint32_t i = 0; i < s->config.slots; i++)
 		if (slot_lives(&s->slots[i]) && s->slots[i].closing && !slots_stats(s, i, &sum))
 			__atomic_store_n(&s->slots[i].end, highest_number(&sum) + 1,
 					 __ATOMIC_RELEASE);
 	/* Those below it that were taken, but not told yet, are counted then, too. */
-	quiesce();
+	quiesce(s);
 }
 
 void slots_finish(struct session *s)
