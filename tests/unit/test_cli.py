@@ -271,3 +271,11 @@ def test_man_page_is_valid():
     if done.returncode == 127:
         pytest.skip("no man")
     assert done.stderr == ""
+
+
+def test_doctor_tells_the_memory_that_a_session_takes(tool):
+    """Most of it is for each array, and hist keeps as much again."""
+    memory, = [f["found"] for f in tool("doctor", "--json").json["findings"] if f["what"] == "memory"]
+    audit, record, hist = map(int, re.search(
+        r"for 16 arrays audit takes (\d+) MiB, record (\d+), hist (\d+);", memory).groups())
+    assert 16 < audit < record < audit + 17 and audit + 15 <= hist < 2 * audit

@@ -132,11 +132,15 @@ static void look_at_privileges(struct doctor *d)
 
 static void look_at_memory(struct doctor *d)
 {
+	struct session_config audit = {}, record = { .stream = true }, hist = { .latencies = true };
 	struct rlimit limit;
 
 	/* Since 5.11 memory of BPF maps counts to the cgroup, not to this limit. */
 	if (!getrlimit(RLIMIT_MEMLOCK, &limit))
-		finding(d, GOOD, "memory", "", "a session takes 20 to 50 MiB; locked memory limit %s",
+		finding(d, GOOD, "memory", "",
+			"for %d arrays audit takes %zu MiB, record %zu, hist %zu; locked memory limit %s",
+			SESSION_SLOTS, session_memory(&audit) >> 20, session_memory(&record) >> 20,
+			session_memory(&hist) >> 20,
 			limit.rlim_cur == RLIM_INFINITY ? "none" : "is not used by this kernel");
 }
 

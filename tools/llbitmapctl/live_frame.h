@@ -26,7 +26,8 @@
 #define LIVE_OPTION_SLOTS(options)                                             \
 	{                                                                      \
 		0, "arrays", "N",                                              \
-			"watch up to N arrays at the same time (default 16)",  \
+			"watch up to N arrays at the same time (default 16); " \
+			"each takes 1 MiB, 2 for hist",                        \
 			LLB_OPT_NUMBER, offsetof(options, slots), 1,           \
 			SESSION_SLOTS_MAX                                      \
 	}

@@ -180,6 +180,21 @@ static void set_defaults(struct session_config *c)
 		c->roots = &array_system_roots;
 }
 
+size_t session_memory(const struct session_config *config)
+{
+	struct session_config c = *config;
+	size_t slot, page = sizeof(struct llb_page) + sizeof(uint64_t);
+	int cpus = libbpf_num_possible_cpus();
+
+	set_defaults(&c);
+	if (c.latencies)
+		page += sizeof(struct llb_stamps);
+	slot = sizeof(struct llb_slot) + LLB_MAX_PAGES * page + LLB_LOG_SIZE * sizeof(uint64_t);
+	if (cpus > 0)
+		slot += cpus * (sizeof(struct llb_slot_stats) + sizeof(struct llb_latencies));
+	return c.ring + c.slots * slot;
+}
+
 /* Programs, maps and ring buffer, not attached yet. */
 static int load(struct session *s, enum session_fault *fault)
 {

@@ -100,6 +100,9 @@ int session_open(const struct session_config *config, struct session **out,
  */
 int session_watch(struct session *s, const struct array_info *array);
 
+/* Bytes of kernel memory that a session takes, most of them for each slot. */
+size_t session_memory(const struct session_config *config);
+
 /* Drops all capabilities of the process for good. */
 int session_drop_privileges(void);
 
