@@ -67,7 +67,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 	exit = live_begin(out, &request, &live);
 	if (!exit && !out->json && !o->duration_ns && !o->command.argc)
 		llb_note(out, "measuring; Ctrl-C shows the result");
-	exit = exit ?: live_run(out, &live, NULL);
+	exit = exit ?: live_run(out, &live);
 	if (!exit) {
 		print(out, &live);
 		exit = live_losses(out, &live);

@@ -41,11 +41,15 @@ static void defaults(void *opts)
 }
 
 struct recorder {
-	struct llb_writer *writer;
+	const struct record_options *options;
+	int fd;
+	struct llb_writer *writer; /* NULL: the recording has not begun */
 	struct live *live;
 	uint64_t flushed_ns;
 	int error; /* of the writer */
 };
+
+static int begin_recording(struct recorder *r);
 
 static int keep_name(struct recorder *r, const struct llb_event *e)
 {
@@ -75,7 +79,10 @@ static int keep(void *ctx, const struct llb_event *e)
 {
 	struct recorder *r = ctx;
 
-	if (e->type == LLB_EV_LOAD)
+	/* The first snapshots come while the session begins. */
+	if (!r->writer)
+		r->error = begin_recording(r);
+	if (!r->error && e->type == LLB_EV_LOAD)
 		r->error = keep_name(r, e);
 	if (!r->error && e->stack >= 0) {
 		const char *text = session_stack(r->live->session, e->stack);
@@ -100,8 +107,9 @@ static int keep_safe(void *ctx)
 	return r->error ? 1 : 0;
 }
 
-static int begin_recording(struct recorder *r, const struct record_options *o)
+static int keep_circumstances(struct recorder *r)
 {
+	const struct record_options *o = r->options;
 	struct timespec real, mono;
 	struct utsname uts;
 	char text[64];
@@ -133,23 +141,34 @@ static int begin_recording(struct recorder *r, const struct record_options *o)
 	return err;
 }
 
+/* An old recording stays until now. */
+static int begin_recording(struct recorder *r)
+{
+	int err;
+
+	if (ftruncate(r->fd, 0) && errno != EINVAL) /* EINVAL: a pipe or device */
+		return -errno;
+	err = llb_writer_open(r->fd, &r->writer);
+	return err ?: keep_circumstances(r);
+}
+
 static int say_write_error(struct llb_out *out, const char *path, int err)
 {
 	return llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; what it holds can be replayed",
 			path, strerror(-err));
 }
 
-static int record(struct llb_out *out, const struct record_options *o, struct recorder *r)
+static int record(struct llb_out *out, struct recorder *r)
 {
-	struct llb_sink sink = { keep, r };
 	int exit = 0;
 
-	r->error = begin_recording(r, o);
+	if (!r->error && !r->writer)
+		r->error = begin_recording(r);
 	if (!r->error)
-		exit = live_run(out, r->live, &sink);
+		exit = live_run(out, r->live);
 	if (!r->error && !exit)
 		r->error = llb_writer_finish(r->writer);
-	return r->error ? say_write_error(out, o->output, r->error) : exit;
+	return r->error ? say_write_error(out, r->options->output, r->error) : exit;
 }
 
 static int report(struct llb_out *out, const char *path, struct live *live, struct recorder *r)
@@ -178,6 +197,9 @@ static int report(struct llb_out *out, const char *path, struct live *live, stru
 static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 {
 	const struct record_options *o = opts;
+	struct live live = {};
+	struct recorder r = { .options = o, .live = &live };
+	struct llb_sink sink = { keep, &r };
 	struct live_request request = {
 		.config = { .slots = o->slots, .snapshot = true, .stream = true,
 			    .stacks = o->stacks },
@@ -185,21 +207,19 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		.nr_names = o->arrays.nr,
 		.duration_ns = o->duration_ns,
 		.command = &o->command,
+		.sink = &sink,
 		.tick = keep_safe,
 	};
-	struct live live = {};
-	struct recorder r = { .live = &live };
 	bool ours;
-	int exit, fd;
+	int exit;
 
 	if (!o->output)
 		return llb_fail(out, LLB_EXIT_USAGE, "record needs --output FILE");
 	/* From here on a signal leaves a whole recording, or none. */
 	stop_on_signals();
-	/* An old recording stays until a new one can begin. */
 	ours = access(o->output, F_OK) != 0;
-	fd = open(o->output, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	if (fd < 0)
+	r.fd = open(o->output, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	if (r.fd < 0)
 		return llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; name another --output",
 				o->output, strerror(errno));
 	exit = live_begin(out, &request, &live);
@@ -208,21 +228,13 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 			unlink(o->output);
 		goto out;
 	}
-	if (ftruncate(fd, 0) && errno != EINVAL) /* EINVAL: a pipe or device */
-		exit = say_write_error(out, o->output, -errno);
-	if (!exit) {
-		int err = llb_writer_open(fd, &r.writer);
-
-		if (err)
-			exit = say_write_error(out, o->output, err);
-	}
-	exit = exit ?: record(out, o, &r);
+	exit = record(out, &r);
 	exit = exit ?: report(out, o->output, &live, &r);
+out:
 	if (r.writer)
 		llb_writer_close(r.writer);
-out:
 	live_close(&live);
-	close(fd);
+	close(r.fd);
 	return exit;
 }
 

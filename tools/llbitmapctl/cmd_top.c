@@ -196,7 +196,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		top_screen_close(screen);
 		if (err < 0)
 			exit = llb_fail(out, LLB_EXIT_DATA, "cannot sample: %s", strerror(-err));
-		exit = exit ?: live_finish(out, &live, NULL);
+		exit = exit ?: live_finish(out, &live);
 		exit = exit ?: live_losses(out, &live);
 	}
 	live_close(&live);

@@ -217,16 +217,17 @@ static int show_now(void *ctx)
 static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 {
 	const struct trace_options *o = opts;
+	struct live live = {};
+	struct trace t = { .out = out, .live = &live, .options = o };
+	struct llb_sink sink = { show, &t };
 	struct live_request request = {
 		.config = { .slots = o->slots, .stream = true, .stacks = o->stacks },
 		.names = argv,
 		.nr_names = argc,
 		.duration_ns = o->duration_ns,
+		.sink = &sink,
 		.tick = show_now,
 	};
-	struct live live = {};
-	struct trace t = { .out = out, .live = &live, .options = o };
-	struct llb_sink sink = { show, &t };
 	int exit;
 
 	exit = parse_filter(out, o, argc, argv, &request.config.filter);
@@ -234,7 +235,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		return exit;
 	exit = live_begin(out, &request, &live);
 	t.zero_ns = live.start_ns;
-	exit = exit ?: live_run(out, &live, &sink);
+	exit = exit ?: live_run(out, &live);
 	exit = exit ?: live_losses(out, &live);
 	live_close(&live);
 	return exit;

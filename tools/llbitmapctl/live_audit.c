@@ -16,7 +16,7 @@ int llb_audit_live(struct llb_out *out, const struct llb_audit_options *options)
 	struct live live;
 	int exit = live_begin(out, &request, &live);
 
-	exit = exit ?: live_run(out, &live, NULL);
+	exit = exit ?: live_run(out, &live);
 	if (!exit) {
 		const struct llb_audit *audit = session_audit(live.session);
 		struct llb_audit_view view = {

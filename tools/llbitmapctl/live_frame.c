@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include "live_frame.h"
 #include "model/names.h"
 
@@ -101,20 +102,39 @@ static int say_fault(struct llb_out *out, enum session_fault fault, int err)
 	}
 }
 
+static int no_snapshot(struct llb_out *out, const char *array, int err)
+{
+	return llb_fail(out, LLB_EXIT_ENVIRONMENT,
+			"cannot write /sys/block/%s/md/llbitmap/snapshot: %s; run as root, or let "
+			"its owner permit it", array, strerror(-err));
+}
+
+/* Before anything is given to the sink. */
+static int may_take_snapshots(struct llb_out *out, const struct array_list *arrays)
+{
+	for (size_t i = 0; i < arrays->n; i++) {
+		int fd = array_snapshot_open(&array_system_roots, arrays->v[i].name);
+
+		if (fd == -EACCES || fd == -EPERM)
+			return no_snapshot(out, arrays->v[i].name, fd);
+		if (fd >= 0)
+			close(fd);
+	}
+	return 0;
+}
+
 static int watch_all(struct llb_out *out, struct live *live)
 {
 	for (size_t i = 0; i < live->arrays.n; i++) {
 		const struct array_info *a = &live->arrays.v[i];
-		int err = session_watch(live->session, a);
+		int err = session_watch(live->session, a, live->sink);
 
 		if (err == -ENOSPC)
 			llb_note(out, "%s is not watched: no slot left; give --arrays a larger "
 				 "number (up to %d), or name the arrays to watch", a->name,
 				 SESSION_SLOTS_MAX);
 		else if (err == -EACCES || err == -EPERM)
-			return llb_fail(out, LLB_EXIT_ENVIRONMENT,
-					"cannot write /sys/block/%s/md/llbitmap/snapshot: %s; run "
-					"as root, or let its owner permit it", a->name, strerror(-err));
+			return no_snapshot(out, a->name, err);
 		else if (err == -ENOMEM)
 			return llb_fail(out, LLB_EXIT_ENVIRONMENT, "out of memory");
 		else if (err)
@@ -132,6 +152,7 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 
 	memset(live, 0, sizeof(*live));
 	live->tick = request->tick;
+	live->sink = request->sink;
 	config.all = !request->nr_names;
 	err = live_arrays(out, request->names, request->nr_names, &live->arrays);
 	if (err)
@@ -152,7 +173,8 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
 				"no array with a lockless bitmap runs (mdadm --create "
 				"--bitmap=lockless); --duration waits for one");
-	err = watch_all(out, live);
+	err = config.snapshot ? may_take_snapshots(out, &live->arrays) : 0;
+	err = err ?: watch_all(out, live);
 	if (err)
 		return err;
 	err = session_drop_privileges();
@@ -179,19 +201,21 @@ static int cannot_read(struct llb_out *out, int err)
 	return llb_fail(out, LLB_EXIT_DATA, "cannot read events: %s", strerror(-err));
 }
 
-int live_run(struct llb_out *out, struct live *live, const struct llb_sink *sink)
+int live_run(struct llb_out *out, struct live *live)
 {
 	int stopped = 0;
 
 	while (live_goes_on(live) && !stopped) {
-		stopped = session_poll(live->session, POLL_MS, sink);
+		stopped = session_poll(live->session, POLL_MS, live->sink);
 		if (!stopped && live->tick)
-			stopped = live->tick(sink->ctx);
+			stopped = live->tick(live->sink->ctx);
 	}
 	if (stopped < 0)
 		return cannot_read(out, stopped);
 	/* What the sink does not want any more is not given to it. */
-	return live_finish(out, live, stopped ? NULL : sink);
+	if (stopped)
+		live->sink = NULL;
+	return live_finish(out, live);
 }
 
 /* A command that still runs would go on unwatched. */
@@ -207,14 +231,28 @@ static void end_command(struct llb_out *out, struct child *child)
 		llb_note(out, "the command was ended by signal %d", WTERMSIG(child->status));
 }
 
-int live_finish(struct llb_out *out, struct live *live, const struct llb_sink *sink)
+/* An array that came while the session ran, without privileges, may not let it. */
+static void say_open_ends(struct llb_out *out, const struct session *session)
+{
+	for (size_t i = 0; i < session_loads(session); i++) {
+		const struct session_load *l = session_load_at(session, i);
+
+		if (l->open_ended)
+			llb_note(out, "no snapshot at the end: cannot write "
+				 "/sys/block/%s/md/llbitmap/snapshot: %s", l->name,
+				 strerror(-l->open_ended));
+	}
+}
+
+int live_finish(struct llb_out *out, struct live *live)
 {
 	int err;
 
 	if (live->has_child)
 		end_command(out, &live->child);
 	live->has_child = false;
-	err = session_finish(live->session, sink);
+	err = session_finish(live->session, live->sink);
+	say_open_ends(out, live->session);
 	return err < 0 ? cannot_read(out, err) : 0;
 }
 

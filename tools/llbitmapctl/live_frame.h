@@ -38,6 +38,7 @@ struct live_request {
 	size_t nr_names;
 	uint64_t duration_ns; /* 0: until a signal */
 	const struct llb_trailing *command; /* or NULL */
+	const struct llb_sink *sink; /* takes the events, those of live_begin() too; or NULL */
 	/* Called after each poll, 20 times a second, with the sink's ctx; nonzero ends it. */
 	int (*tick)(void *ctx);
 };
@@ -49,6 +50,7 @@ struct live {
 	bool has_child;
 	uint64_t start_ns;
 	uint64_t end_ns; /* 0: no end */
+	const struct llb_sink *sink;
 	int (*tick)(void *ctx);
 };
 
@@ -65,13 +67,13 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 bool live_goes_on(struct live *live);
 
 /*
- * Polls until the end, or until sink or tick want no more; then finishes. @sink
- * may be NULL, without a tick. Returns 0 or an exit status.
+ * Polls until the end, or until sink or tick want no more; then finishes. Without
+ * a sink there is no tick. Returns 0 or an exit status.
  */
-int live_run(struct llb_out *out, struct live *live, const struct llb_sink *sink);
+int live_run(struct llb_out *out, struct live *live);
 
-/* Detaches, gives the rest to @sink, says how the command ended. 0, or an exit status. */
-int live_finish(struct llb_out *out, struct live *live, const struct llb_sink *sink);
+/* Detaches, gives the rest to the sink, says how the command ended. 0, or an exit status. */
+int live_finish(struct llb_out *out, struct live *live);
 
 void live_close(struct live *live);
 

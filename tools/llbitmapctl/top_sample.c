@@ -61,20 +61,21 @@ static int compare(const void *x, const void *y, void *arg)
 	return strverscmp(a->array.name, b->array.name);
 }
 
-static struct top_row *row_of(struct top *top, size_t load, const char *name)
+static struct top_row *row_of(struct top *top, const struct session_load *l)
 {
 	struct top_row *v;
 
 	for (size_t i = 0; i < top->nrow; i++)
-		if (top->row[i].load == load)
+		if (top->row[i].dev == l->dev && top->row[i].load == l->load)
 			return &top->row[i];
 	/* A bitmap loaded again takes the row of its array. */
 	for (size_t i = 0; i < top->nrow; i++) {
 		v = &top->row[i];
-		if (!strcmp(v->array.name, name)) {
+		if (!strcmp(v->array.name, l->name)) {
 			array_free(&v->array);
 			memset(v, 0, sizeof(*v));
-			v->load = load;
+			v->dev = l->dev;
+			v->load = l->load;
 			return v;
 		}
 	}
@@ -84,7 +85,8 @@ static struct top_row *row_of(struct top *top, size_t load, const char *name)
 	top->row = v;
 	v += top->nrow++;
 	memset(v, 0, sizeof(*v));
-	v->load = load;
+	v->dev = l->dev;
+	v->load = l->load;
 	return v;
 }
 
@@ -100,7 +102,7 @@ static int sample_load(struct top *top, size_t i, double seconds)
 			return 0;
 	if (!l->name[0] || l->unwatched)
 		return 0;
-	row = row_of(top, i, l->name);
+	row = row_of(top, l);
 	if (!row)
 		return -ENOMEM;
 	fresh = !row->array.name[0];

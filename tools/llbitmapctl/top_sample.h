@@ -7,7 +7,8 @@
 
 struct top_row {
 	struct array_info array;
-	size_t load; /* index in the session */
+	uint32_t dev;
+	uint32_t load;
 	bool gone; /* unloaded; shown until the next array takes its place */
 	struct llb_slot_stats now;
 	struct llb_slot_stats before;

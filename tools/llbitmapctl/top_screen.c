@@ -255,12 +255,13 @@ static void draw_details(const struct top_row *row, int y)
 }
 
 /* What the chunks first .. first + n - 1 show: index in marks, or -1. */
-static int cell_mark(struct top *top, const struct top_row *row, uint64_t first, uint64_t n)
+static int cell_mark(struct top *top, const struct top_row *row, size_t load, uint64_t first,
+		     uint64_t n)
 {
 	int worst = -1;
 
 	for (uint64_t c = first; c < first + n && c < row->array.chunks; c++) {
-		uint8_t entry = session_shadow(top->session, row->load, c);
+		uint8_t entry = session_shadow(top->session, load, c);
 
 		for (int i = 0; entry && i < (int)(sizeof(marks) / sizeof(*marks)); i++)
 			if (marks[i].state == (entry & 0xf) && (worst < 0 || i < worst))
@@ -272,6 +273,7 @@ static int cell_mark(struct top *top, const struct top_row *row, uint64_t first,
 static void draw_map(struct top_screen *s, struct top *top, const struct top_row *row, int y)
 {
 	int lines = LINES - 1 - y - 1;
+	size_t load = session_load_find(top->session, row->dev, row->load);
 	uint64_t cells, per, chunk;
 
 	if (lines < 1 || row->gone || !row->array.chunks || COLS < 10)
@@ -288,7 +290,7 @@ static void draw_map(struct top_screen *s, struct top *top, const struct top_row
 			chunk = ((uint64_t)line * COLS + x) * per;
 			if (chunk >= row->array.chunks)
 				return;
-			mark = cell_mark(top, row, chunk, per);
+			mark = cell_mark(top, row, load, chunk, per);
 			style(s, mark < 0 ? 0 : marks[mark].pair, true);
 			mvaddch(y + 1 + line, x, mark < 0 ? '?' : (chtype)marks[mark].mark);
 			style(s, mark < 0 ? 0 : marks[mark].pair, false);

@@ -99,14 +99,11 @@ static void add_numbers(const struct session_load *l, struct llb_audit *a,
 	a->violations += l->repeated;
 }
 
-static void add_load(struct session *s, struct llb_audit *a, size_t i)
+static void add_load(struct session *s, size_t i, struct llb_audit *a, struct llb_audit_load *r)
 {
 	const struct session_load *l = &s->loads[i];
-	struct llb_audit_load spare, *r = &spare;
 	struct llb_slot_stats sum;
 
-	if (a->nr_load < LLB_AUDIT_LOADS)
-		r = &a->load[a->nr_load++];
 	describe(s, l, r);
 	a->nr_loads++;
 	a->unwatched += l->unwatched;
@@ -114,28 +111,46 @@ static void add_load(struct session *s, struct llb_audit *a, size_t i)
 		return;
 	add_figures(&sum, a, r);
 	add_numbers(l, a, r);
-	if (r == &spare) {
-		a->forgotten_missing += r->missing;
-		a->forgotten_baseless += !r->based && !r->unwatched;
-	}
+}
+
+static void add_forgotten(struct session *s, size_t i, struct llb_audit *a)
+{
+	struct llb_audit_load load;
+
+	add_load(s, i, a, &load);
+	a->forgotten_missing += load.missing;
+	a->forgotten_baseless += !load.based && !load.unwatched;
+}
+
+void findings_forget(struct session *s, size_t i)
+{
+	add_forgotten(s, i, &s->forgotten);
 }
 
 const struct llb_audit *session_audit(struct session *s)
 {
+	const struct llb_audit *f = &s->forgotten;
 	struct llb_audit *a = &s->audit;
 	struct llb_counters c;
 
-	memset(a->cells, 0, sizeof(a->cells));
-	memset(a->applied, 0, sizeof(a->applied));
-	memset(a->broken, 0, sizeof(a->broken));
-	a->violations = a->nr_loads = a->nr_load = 0;
-	a->forgotten_missing = a->forgotten_baseless = a->unwatched = 0;
+	memcpy(a->cells, f->cells, sizeof(a->cells));
+	memcpy(a->applied, f->applied, sizeof(a->applied));
+	memcpy(a->broken, f->broken, sizeof(a->broken));
+	a->violations = f->violations;
+	a->nr_loads = f->nr_loads;
+	a->nr_load = 0;
+	a->forgotten_missing = f->forgotten_missing;
+	a->forgotten_baseless = f->forgotten_baseless;
+	a->unwatched = f->unwatched;
 	if (!session_counters(s, &c)) {
 		memcpy(a->events, c.events, sizeof(a->events));
 		memcpy(a->loss, c.loss, sizeof(a->loss));
 	}
 	for (size_t i = 0; i < s->nloads; i++)
-		add_load(s, a, i);
+		if (a->nr_load < LLB_AUDIT_LOADS)
+			add_load(s, i, a, &a->load[a->nr_load++]);
+		else
+			add_forgotten(s, i, a);
 	return a;
 }
 

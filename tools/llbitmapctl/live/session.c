@@ -320,7 +320,7 @@ int session_finish(struct session *s, const struct llb_sink *sink)
 	slots_tend(s);
 	slots_finish(s);
 	err = ring_buffer__consume(s->ring);
-	slots_close(s);
+	err = slots_close(s) ?: err;
 	tell_losses(s);
 	s->sink = NULL;
 	return err < 0 ? err : s->sink_result;

@@ -67,7 +67,7 @@ struct session_load {
 	bool unloaded;
 	bool unwatched; /* there was no slot for it */
 	bool based;	/* every chunk is known */
-	bool open_ended; /* the last snapshot, which shows bytes that changed without event, failed */
+	int open_ended; /* -errno of the last snapshot, which shows bytes that changed without event */
 	/* internal */
 	bool announced;	   /* its load event was given to the sink */
 	int snapshot_fd;   /* its attribute `snapshot`, or negative */
@@ -95,10 +95,11 @@ int session_open(const struct session_config *config, struct session **out,
 		 enum session_fault *fault);
 
 /*
- * Watches an array whose bitmap is loaded. -ENOSPC: no slot left, it is kept in the list as not
- * watched. Errors of the snapshot file: -EACCES, -ENOENT.
+ * Watches an array whose bitmap is loaded; its snapshot, and what came meanwhile, go to @sink (may
+ * be NULL). -ENOSPC: no slot left, it is kept in the list as not watched. Errors of the snapshot
+ * file: -EACCES, -ENOENT.
  */
-int session_watch(struct session *s, const struct array_info *array);
+int session_watch(struct session *s, const struct array_info *array, const struct llb_sink *sink);
 
 /* Bytes of kernel memory that a session takes, most of them for each slot. */
 size_t session_memory(const struct session_config *config);
@@ -122,9 +123,15 @@ int session_finish(struct session *s, const struct llb_sink *sink);
 /* Detaches if that is still to be done, and frees. */
 void session_close(struct session *s);
 
-/* Loads in the order in which they were seen. */
+/*
+ * Loads in the order in which they were seen. Of those that ended or had no slot the last
+ * LLB_AUDIT_LOADS are kept; session_audit() has the sums of all.
+ */
 size_t session_loads(const struct session *s);
 const struct session_load *session_load_at(const struct session *s, size_t i);
+
+/* Where that load is until the next poll, or SIZE_MAX. */
+size_t session_load_find(const struct session *s, uint32_t dev, uint32_t load);
 
 /* Name of the array with this dev_t: "md0", or NULL. */
 const char *session_name(const struct session *s, uint32_t dev);

@@ -45,6 +45,7 @@ struct session {
 	uint64_t looked_ns; /* when sysfs was last searched for new arrays */
 
 	struct llb_audit audit;
+	struct llb_audit forgotten; /* sums of loads that are not in the list any more */
 	struct stack_text *stacks;
 	size_t nstacks;
 
@@ -68,8 +69,8 @@ struct session_load *slots_loaded(struct session *s, const struct llb_event *e);
 int slots_tend(struct session *s);
 /* The last snapshot, and the end: no more events come. */
 void slots_finish(struct session *s);
-/* Closes the accounts, once all events were looked at. */
-void slots_close(struct session *s);
+/* Closes the accounts, once all events were looked at. 0 or -ENOMEM. */
+int slots_close(struct session *s);
 
 /* session.c */
 void session_detach(struct session *s);
@@ -83,6 +84,8 @@ int slots_latencies(struct session *s, uint32_t slot, struct llb_latencies *to);
 
 /* findings.c */
 void findings_violation(struct session *s, const struct llb_event *e);
+/* Keeps the figures of a load that leaves the list. */
+void findings_forget(struct session *s, size_t i);
 /* Numbers of the load came twice, which no event shows by itself. */
 void findings_repeated(struct session *s, const struct session_load *l);
 

@@ -154,6 +154,16 @@ const struct session_load *session_load_at(const struct session *s, size_t i)
 	return i < s->nloads ? &s->loads[i] : NULL;
 }
 
+size_t session_load_find(const struct session *s, uint32_t dev, uint32_t load)
+{
+	size_t i = s->nloads;
+
+	while (i-- > 0)
+		if (s->loads[i].dev == dev && s->loads[i].load == load)
+			return i;
+	return SIZE_MAX;
+}
+
 const char *session_name(const struct session *s, uint32_t dev)
 {
 	for (size_t i = s->nloads; i-- > 0;)
@@ -231,6 +241,11 @@ static void account(struct session *s, struct session_load *l)
 
 /* ---- taking and giving back ---- */
 
+static enum llb_slot_state slot_state(const struct llb_slot *slot)
+{
+	return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE);
+}
+
 static int slot_claim(struct session *s)
 {
 	for (uint32_t i = 0; i < s->config.slots; i++) {
@@ -290,7 +305,9 @@ static int first_snapshot(struct session *s, struct session_load *l)
 	look_at_log(s, l);
 	l->early = log_above(s, l->slot, slot->base);
 	slot->logged = 0;
-	return 0;
+	/* It may have filled most of the ring. */
+	err = ring_buffer__consume(s->ring);
+	return err < 0 ? err : 0;
 }
 
 /* Makes the slot (or LLB_NO_SLOT) that of the device. -EEXIST: it has one. */
@@ -301,7 +318,7 @@ static int slot_assign(struct session *s, __u32 dev, __u32 slot)
 	return -errno;
 }
 
-int session_watch(struct session *s, const struct array_info *array)
+static int watch(struct session *s, const struct array_info *array)
 {
 	__u32 dev = array->dev, index = 0;
 	struct session_load *l;
@@ -336,6 +353,17 @@ int session_watch(struct session *s, const struct array_info *array)
 	return s->config.snapshot ? first_snapshot(s, l) : 0;
 }
 
+int session_watch(struct session *s, const struct array_info *array, const struct llb_sink *sink)
+{
+	int err;
+
+	s->sink = sink;
+	s->sink_result = 0;
+	err = watch(s, array);
+	s->sink = NULL;
+	return err;
+}
+
 /* Its device may show up in sysfs only after its first events. */
 static void find_name(struct session *s, struct session_load *l)
 {
@@ -350,29 +378,62 @@ static void find_name(struct session *s, struct session_load *l)
 	arrays_free(&list);
 }
 
+/* The slot that was taken for the load: devs may tell that of a later one already. */
+static uint32_t find_slot(const struct session *s, uint32_t dev, uint32_t load)
+{
+	for (uint32_t i = 0; i < s->config.slots; i++)
+		if (slot_state(&s->slots[i]) != LLB_SLOT_FREE && s->slots[i].dev == dev &&
+		    s->slots[i].load == load)
+			return i;
+	return LLB_NO_SLOT;
+}
+
 struct session_load *slots_loaded(struct session *s, const struct llb_event *e)
 {
-	struct session_load *l = load_add(s, e->dev);
-	__u32 dev = e->dev, index = LLB_NO_SLOT;
+	/* There is one if its end was seen before its beginning: see adopt(). */
+	size_t i = session_load_find(s, e->dev, e->load);
+	struct session_load *l = i == SIZE_MAX ? load_add(s, e->dev) : &s->loads[i];
 
 	if (!l)
 		return NULL;
-	l->load = e->load;
+	if (i == SIZE_MAX) {
+		l->load = e->load;
+		l->slot = find_slot(s, e->dev, e->load);
+		l->unwatched = l->slot == LLB_NO_SLOT;
+	}
 	l->level = e->load_info.level;
 	l->members = e->load_info.members;
 	l->chunks = e->load_info.chunks;
 	l->chunk_sectors = e->load_info.chunk_sectors;
 	l->announced = true;
 	/* Init tells of every chunk; for the others the kernel gives a snapshot. */
-	l->based = e->load_info.decision == LLB_LOAD_FIRST_USE;
+	l->based = l->based || e->load_info.decision == LLB_LOAD_FIRST_USE;
 	find_name(s, l);
-	bpf_map_lookup_elem(bpf_map__fd(s->skel->maps.devs), &dev, &index);
-	if (index < s->config.slots && s->slots[index].dev == e->dev &&
-	    s->slots[index].load == e->load)
-		l->slot = index;
-	else
-		l->unwatched = true;
 	return l;
+}
+
+/*
+ * A slot whose load event was lost (which is counted) or is still in the ring: what
+ * was found in it counts all the same, and the slot can be given back.
+ */
+static int adopt(struct session *s, uint32_t slot)
+{
+	const struct llb_slot *p = &s->slots[slot];
+	struct session_load *l;
+
+	for (size_t i = 0; i < s->nloads; i++)
+		if (s->loads[i].slot == slot)
+			return 0;
+	l = load_add(s, p->dev);
+	if (!l)
+		return -ENOMEM;
+	l->load = p->load;
+	l->slot = slot;
+	l->chunks = p->chunks;
+	l->based = p->fresh;
+	l->announced = true;
+	find_name(s, l);
+	return 0;
 }
 
 /* Arrays whose load event came between sysfs and us. */
@@ -387,7 +448,7 @@ static int find_arrays(struct session *s)
 		if (!list.v[i].traced ||
 		    !bpf_map_lookup_elem(bpf_map__fd(s->skel->maps.devs), &dev, &index))
 			continue;
-		err = session_watch(s, &list.v[i]);
+		err = watch(s, &list.v[i]);
 		if (err != -ENOMEM)
 			err = 0;
 	}
@@ -395,20 +456,47 @@ static int find_arrays(struct session *s)
 	return err;
 }
 
+/* A session may last for months, with arrays that come and go. */
+static void forget_oldest(struct session *s)
+{
+	size_t ended = 0, kept = 0;
+
+	for (size_t i = 0; i < s->nloads; i++)
+		ended += s->loads[i].slot == LLB_NO_SLOT;
+	if (ended <= LLB_AUDIT_LOADS)
+		return;
+	for (size_t i = 0; i < s->nloads; i++) {
+		if (ended > LLB_AUDIT_LOADS && s->loads[i].slot == LLB_NO_SLOT) {
+			findings_forget(s, i);
+			ended--;
+		} else {
+			s->loads[kept++] = s->loads[i];
+		}
+	}
+	s->nloads = kept;
+}
+
 int slots_tend(struct session *s)
 {
 	uint64_t now = session_now();
+	int err = 0;
 
+	for (uint32_t i = 0; i < s->config.slots && !err; i++)
+		if (slot_state(&s->slots[i]) == LLB_SLOT_ENDED)
+			err = adopt(s, i);
+	if (err)
+		return err;
 	for (size_t i = 0; i < s->nloads; i++) {
 		struct session_load *l = &s->loads[i];
 
 		if (l->slot == LLB_NO_SLOT)
 			continue;
-		if (__atomic_load_n(&s->slots[l->slot].state, __ATOMIC_ACQUIRE) == LLB_SLOT_ENDED)
+		if (slot_state(&s->slots[l->slot]) == LLB_SLOT_ENDED)
 			slot_release(s, l);
 		else if (!l->name[0])
 			find_name(s, l);
 	}
+	forget_oldest(s);
 	if (!s->config.all || now - s->looked_ns < LOOK_NS)
 		return 0;
 	s->looked_ns = now;
@@ -426,12 +514,7 @@ static void last_snapshot(struct session *s, struct session_load *l)
 		l->snapshot_fd = array_snapshot_open(s->config.roots, l->name);
 	err = l->snapshot_fd < 0 ? l->snapshot_fd : array_snapshot(l->snapshot_fd);
 	/* An array that just stops has no states to compare any more. */
-	l->open_ended = err && err != -ENODEV && err != -ENOENT;
-}
-
-static bool slot_lives(const struct llb_slot *slot)
-{
-	return __atomic_load_n(&slot->state, __ATOMIC_ACQUIRE) == LLB_SLOT_LIVE;
+	l->open_ended = err == -ENODEV || err == -ENOENT ? 0 : err;
 }
 
 static void set_phase(struct session *s, enum llb_phase phase)
@@ -450,11 +533,12 @@ static void choose_ends(struct session *s)
 	struct llb_slot_stats sum;
 
 	for (uint32_t i = 0; i < s->config.slots; i++)
-		if (slot_lives(&s->slots[i]) && s->slots[i].base)
+		if (slot_state(&s->slots[i]) == LLB_SLOT_LIVE && s->slots[i].base)
 			__atomic_store_n(&s->slots[i].closing, 1, __ATOMIC_RELEASE);
 	quiesce(s);
 	for (uint32_t i = 0; i < s->config.slots; i++)
-		if (slot_lives(&s->slots[i]) && s->slots[i].closing && !slots_stats(s, i, &sum))
+		if (slot_state(&s->slots[i]) == LLB_SLOT_LIVE && s->slots[i].closing &&
+		    !slots_stats(s, i, &sum))
 			__atomic_store_n(&s->slots[i].end, highest_number(&sum) + 1,
 					 __ATOMIC_RELEASE);
 	/* Those below it that were taken, but not told yet, are counted then, too. */
@@ -463,17 +547,26 @@ static void choose_ends(struct session *s)
 
 void slots_finish(struct session *s)
 {
-	for (size_t i = 0; s->config.snapshot && i < s->nloads; i++)
+	for (size_t i = 0; s->config.snapshot && i < s->nloads; i++) {
 		last_snapshot(s, &s->loads[i]);
+		/* The ring may not have room for that of another array as well. */
+		ring_buffer__consume(s->ring);
+	}
 	set_phase(s, LLB_PHASE_ENDS);
 	choose_ends(s);
 	set_phase(s, LLB_PHASE_OVER);
 	session_detach(s);
 }
 
-void slots_close(struct session *s)
+int slots_close(struct session *s)
 {
+	int err = 0;
+
+	for (uint32_t i = 0; i < s->config.slots && !err; i++)
+		if (slot_state(&s->slots[i]) != LLB_SLOT_FREE)
+			err = adopt(s, i);
 	for (size_t i = 0; i < s->nloads; i++)
 		if (s->loads[i].slot != LLB_NO_SLOT)
 			account(s, &s->loads[i]);
+	return err;
 }
