@@ -37,7 +37,8 @@ const struct llb_command llb_cmd_audit = {
 	.summary = "verify every transition, live or of recordings",
 	.details = "Verifies every transition of the running kernel until Ctrl-C, the end of\n"
 		   "--duration, or the end of COMMAND (if it still runs then, it is ended, with all\n"
-		   "that it started); or, without privilege, those of recordings.\n"
+		   "that it started); or, without privilege, those of recordings. A violation is told\n"
+		   "on standard error as soon as it is seen, and in full in the report.\n"
 		   "Exit status: 0 pass, 1 fail, 3 inconclusive.",
 	.options = options,
 	.options_size = sizeof(struct llb_audit_options),

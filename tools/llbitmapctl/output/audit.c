@@ -198,6 +198,15 @@ void llb_violation_print(struct llb_out *out, const struct llb_violation *v,
 		violation_text(out, v, array, stack);
 }
 
+void llb_violation_note(struct llb_out *out, const struct llb_event *e, const char *array)
+{
+	char what[96], buf[32];
+
+	describe(e, what, sizeof(what));
+	llb_note(out, "violation: %s  %s: %s", llb_rule_name(llb_event_rule(e)),
+		 array ? array : llb_dev_name(e->dev, buf, sizeof(buf)), what);
+}
+
 /* ---- coverage ---- */
 
 /* A cell that can be seen: self-transitions raise no event. */

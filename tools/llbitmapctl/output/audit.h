@@ -22,6 +22,9 @@ void llb_audit_print(struct llb_out *out, const struct llb_audit_view *view);
 void llb_violation_print(struct llb_out *out, const struct llb_violation *violation,
 			 const struct llb_audit_view *view);
 
+/* One line of it on stderr, as soon as it is known. */
+void llb_violation_note(struct llb_out *out, const struct llb_event *event, const char *array);
+
 /* enum llb_exit that belongs to the verdict: 0, 1 or 3. */
 int llb_audit_exit(const struct llb_audit *audit);
 
