@@ -255,6 +255,46 @@ done
     wait_until(vm, lambda: nothing_left(vm), what="something of a session is left")
 
 
+# two CPUs, so that what one does comes between two steps of the other
+@pytest.mark.vm(disks=2, cpus=2, disk=DiskOptions(size="64M"))
+def test_end_while_the_daemon_cleans(vm):
+    """A session that ends judges nothing of which it did not see all, and misses nothing."""
+    array = vm.create_array(level=1, disks=2)
+    script = f"""
+while dd if=/dev/zero of={array} bs=64k count=8 oflag=direct status=none; do
+	echo 1 > {array.sysfs}/llbitmap/flush
+done &
+for i in $(seq 12); do
+	llbitmapctl audit --json -d 0.2
+	echo $? >> /root/statuses
+done
+kill %1
+"""
+    reports = [json.loads(line) for line in vm.run(script, timeout=120).stdout.splitlines()]
+    assert [(end["verdict"], end["broken"], end["missing"]) for end in reports] == (
+        [("pass", {}, 0)] * 12)
+    assert vm.read("/root/statuses").split() == ["0"] * 12
+    assert all(end["events"]["transition"] for end in reports)
+
+
+def test_loads_between_two_looks(vm):
+    """Arrays that stop and come back before the session looks again are watched, each load."""
+    array = vm.create_array(level=1, disks=2)
+    audit = vm.spawn("exec llbitmapctl audit --json")
+    wait_until(vm, lambda: ready(vm, 1))
+    audit.signal(signal.SIGSTOP)
+    for _ in range(3):
+        vm.run(FIO.format(array, 20))
+        array.stop()
+        array.assemble()
+    audit.signal(signal.SIGCONT)
+    audit.signal(signal.SIGINT)
+    ended = audit.wait(check=False)
+    assert (ended.rc, report(ended)["verdict"]) == (0, "pass"), ended
+    assert [load["watched"] for load in report(ended)["loads"]] == [True] * 4
+    assert all(load["transitions"] for load in report(ended)["loads"][:3])
+
+
 @pytest.mark.parametrize("how", ["-d 3", "signal"])
 def test_all_that_the_command_started_ends(vm, how):
     """What runs in the background, in a session of its own, or without parent, too."""
@@ -299,6 +339,21 @@ def test_two_capabilities_and_the_snapshot_file_suffice(vm):
     assert nothing_left(vm)
 
 
+def test_array_that_comes_and_keeps_its_snapshot_file(vm):
+    """Nobody may not write there, and is told what is missing for a verdict."""
+    array = vm.create_array(level=1, disks=2)
+    vm.run(f"chown nobody {array.sysfs}/llbitmap/snapshot")
+    audit = vm.spawn(f"exec {FEW} llbitmapctl audit --json")
+    wait_until(vm, lambda: ready(vm, 1))
+    array.stop()
+    array.assemble()
+    audit.signal(signal.SIGINT)
+    ended = audit.wait(check=False)
+    assert (ended.rc, report(ended)["doubts"]) == (3, ["base"]), ended
+    assert ("no snapshot at the end: cannot write /sys/block/md0/md/llbitmap/snapshot: "
+            "Permission denied") in ended.stderr
+
+
 def test_no_process_keeps_a_capability(vm):
     """Also while an array is assembled, which is then known from its first chunk on."""
     array = vm.create_array(level=1, disks=2)
@@ -337,16 +392,46 @@ def test_ring_buffer_full(vm):
     snapshots = (16 << 20) // 96 // chunks + 10
     vm.run(f"for i in $(seq {snapshots}); do echo 1 > {array.sysfs}/llbitmap/snapshot; done",
            timeout=120)
+    # a load of which no event finds room
+    array.stop()
+    array.assemble()
+    array.stop()
     record.signal(signal.SIGCONT)
     record.signal(signal.SIGINT)
     ended = record.wait(check=False)
     assert (ended.rc, report(ended)["violations"]) == (3, 0), ended
     assert report(ended)["lost"] > chunks and "lost: ring buffer full" in ended.stderr
+    assert report(ended)["arrays"] == 2
     status, replayed = replay(vm.out / "full.llbrec")
     assert (status, replayed["verdict"]) == (3, "inconclusive")
     assert "loss" in replayed["doubts"] and replayed["violations"] == 0
     assert replayed["lost"]["ringbuf"] == report(ended)["lost"]
     assert nothing_left(vm)
+
+
+# every second chunk; a line as long as an attribute takes
+FRAGMENT = """
+for first in range(0, {chunks}, 1000):
+    with open("{sysfs}/bitmap_set_bits", "w") as bits:
+        bits.write(" ".join(map(str, range(first, min(first + 1000, {chunks}), 2))))
+"""
+
+
+@pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="6400M"))
+def test_snapshots_larger_than_the_ring_buffer(vm):
+    """Arrays whose snapshots do not fit into the ring together are recorded without loss."""
+    arrays = [vm.create_array(level=1, disks=2, assume_clean=True) for _ in range(2)]
+    chunks = [array.metadata()["chunks"] for array in arrays]
+    for array, count in zip(arrays, chunks):
+        vm.run(["python3", "-c", FRAGMENT.format(chunks=count, sysfs=array.sysfs)])
+    # once at the start and once at the end
+    assert sum(chunks) > (16 << 20) // 104 > max(chunks)
+    record = tool(vm, "record --json -o /mnt/out/large.llbrec -d 1", timeout=120)
+    assert (record.rc, report(record)["lost"], report(record)["violations"]) == (0, 0, 0), record
+    assert report(record)["events"] >= 2 * sum(chunks)
+    status, replayed = replay(vm.out / "large.llbrec")
+    assert (status, replayed["verdict"]) == (0, "pass")
+    assert all(load["complete_snapshot"] for load in replayed["loads"])
 
 
 def test_skipped_programs(vm):
