@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* replay: recordings through audit, trace, top or hist; needs no privilege. */
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include "model/activity.h"
@@ -57,7 +58,7 @@ static int trace_event(void *ctx, const struct llb_event *e)
 static int replay_trace(struct viewer *v)
 {
 	struct llb_sink sink = { .event = trace_event, .ctx = v };
-	int ret = llb_replay_run(v->out, v->replay, &sink);
+	int ret = llb_reader_run(v->replay->reader, &sink);
 
 	return ret == ENOUGH ? 0 : ret;
 }
@@ -69,10 +70,9 @@ static int replay_top(struct viewer *v)
 	int ret;
 
 	if (!a)
-		return llb_fail(v->out, LLB_EXIT_DATA, "not enough memory");
-	ret = llb_replay_run(v->out, v->replay, &sink);
-	if (!ret)
-		llb_activities_print(v->out, a, v->replay->path);
+		return -ENOMEM;
+	ret = llb_reader_run(v->replay->reader, &sink);
+	llb_activities_print(v->out, a, v->replay->path);
 	llb_activities_free(a);
 	return ret;
 }
@@ -84,15 +84,14 @@ static int replay_hist(struct viewer *v)
 	int ret;
 
 	if (!h)
-		return llb_fail(v->out, LLB_EXIT_DATA, "not enough memory");
-	ret = llb_replay_run(v->out, v->replay, &sink);
-	if (!ret)
-		llb_hists_print(v->out, h, v->replay->path);
+		return -ENOMEM;
+	ret = llb_reader_run(v->replay->reader, &sink);
+	llb_hists_print(v->out, h, v->replay->path);
 	llb_hists_free(h);
 	return ret;
 }
 
-/* A recording that was cut short still shows what it holds; exit 3 says so. */
+/* A recording that is cut short or damaged still shows what it holds; the exit status says so. */
 static int one_file(struct llb_out *out, const char *path, int (*view)(struct viewer *v),
 		    uint64_t lines)
 {
@@ -103,7 +102,9 @@ static int one_file(struct llb_out *out, const char *path, int (*view)(struct vi
 	if (ret)
 		return ret;
 	ret = view(&v);
-	if (!ret && !v.stopped && !llb_reader_complete(replay.reader)) {
+	if (ret < 0)
+		ret = llb_replay_failed(out, &replay, ret);
+	else if (!ret && !v.stopped && !llb_reader_complete(replay.reader)) {
 		llb_note(out, "%s is cut short: shown is what it holds", path);
 		ret = LLB_EXIT_INCONCLUSIVE;
 	}

@@ -12,8 +12,7 @@
 
 #define MINOR_BITS 20
 
-/* What a reader's error means to the user. */
-static int reader_failed(struct llb_out *out, const struct llb_replay *r, int error)
+int llb_replay_failed(struct llb_out *out, const struct llb_replay *r, int error)
 {
 	const struct llb_reader_fault *fault;
 
@@ -73,7 +72,7 @@ int llb_replay_open(struct llb_out *out, const char *path, struct llb_replay *r)
 	ret = llb_reader_open(r->fd, &r->reader);
 	if (!ret)
 		return 0;
-	ret = reader_failed(out, r, ret);
+	ret = llb_replay_failed(out, r, ret);
 	llb_replay_close(r);
 	return ret;
 }
@@ -83,13 +82,6 @@ void llb_replay_close(struct llb_replay *r)
 	llb_reader_close(r->reader);
 	if (r->fd >= 0)
 		close(r->fd);
-}
-
-int llb_replay_run(struct llb_out *out, struct llb_replay *r, const struct llb_sink *sink)
-{
-	int ret = llb_reader_run(r->reader, sink);
-
-	return ret < 0 ? reader_failed(out, r, ret) : ret;
 }
 
 const char *llb_replay_array(const struct llb_replay *r, uint32_t dev, uint32_t load)
@@ -150,11 +142,10 @@ static int audit_one(struct llb_out *out, struct llb_replay *r, struct llb_verif
 	int ret;
 
 	compare_tables(out, r);
-	ret = llb_replay_run(out, r, &sink);
-	if (ret)
-		return ret;
+	ret = llb_reader_run(r->reader, &sink);
 	audit = llb_verifier_audit(v);
-	audit->cut_short = !llb_reader_complete(r->reader);
+	audit->damaged = ret < 0;
+	audit->cut_short = !ret && !llb_reader_complete(r->reader);
 	for (unsigned int i = 0; i < audit->nr_load; i++) {
 		name = llb_replay_array(r, audit->load[i].dev, audit->load[i].load);
 		snprintf(audit->load[i].name, sizeof(audit->load[i].name), "%s", name ? name : "");
@@ -162,7 +153,7 @@ static int audit_one(struct llb_out *out, struct llb_replay *r, struct llb_verif
 	view.audit = audit;
 	view.about = about(r, text, sizeof(text));
 	llb_audit_print(out, &view);
-	return llb_audit_exit(audit);
+	return ret < 0 ? llb_replay_failed(out, r, ret) : llb_audit_exit(audit);
 }
 
 int llb_worse_exit(int a, int b)

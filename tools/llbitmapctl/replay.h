@@ -16,13 +16,8 @@ struct llb_replay {
 int llb_replay_open(struct llb_out *out, const char *path, struct llb_replay *replay);
 void llb_replay_close(struct llb_replay *replay);
 
-/**
- * llb_replay_run() - push all its events into a sink
- *
- * Returns 0, LLB_EXIT_DATA after saying what is wrong with the file, or the
- * positive number that the sink returned.
- */
-int llb_replay_run(struct llb_out *out, struct llb_replay *replay, const struct llb_sink *sink);
+/* Say what an error of its reader means, after what was read is shown. LLB_EXIT_DATA. */
+int llb_replay_failed(struct llb_out *out, const struct llb_replay *replay, int error);
 
 /* Name of the array that a recording keeps for a load, or NULL. */
 const char *llb_replay_array(const struct llb_replay *replay, uint32_t dev, uint32_t load);

@@ -76,6 +76,7 @@ struct llb_audit {
 	uint64_t forgotten_baseless;
 	uint64_t unwatched; /* loads without room for their chunks */
 	bool cut_short; /* the recording ends before its end mark */
+	bool damaged; /* it could not be read to its end */
 };
 
 enum llb_verdict { LLB_PASS, LLB_FAIL, LLB_INCONCLUSIVE };
@@ -88,6 +89,7 @@ enum llb_doubt {
 	LLB_DOUBT_BASE = 8, /* a load without a complete snapshot */
 	LLB_DOUBT_UNWATCHED = 16, /* no slot for an array */
 	LLB_DOUBT_EMPTY = 32, /* no array seen at all */
+	LLB_DOUBT_DAMAGED = 64, /* recording not read to its end */
 };
 
 /* Row of cells[] for a state byte. */

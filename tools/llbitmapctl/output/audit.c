@@ -265,8 +265,10 @@ static const char *const doubt_texts[] = {
 	"no complete snapshot of a load",
 	"more arrays than can be watched",
 	"no array seen",
+	"the recording could not be read to its end",
 };
-static const char *const doubt_keys[] = { "loss", "gap", "cut", "base", "unwatched", "empty" };
+static const char *const doubt_keys[] = { "loss", "gap", "cut", "base", "unwatched", "empty",
+					 "damaged" };
 
 static void loads_text(struct llb_out *out, const struct llb_audit *audit)
 {
