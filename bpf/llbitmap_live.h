@@ -65,15 +65,6 @@ struct llb_stamps {
 	__u64 ns[LLB_PAGE_SIZE];
 };
 
-enum llb_latency {
-	LLB_LAT_DIRTY = 0, /* Dirty until the daemon made it Clean */
-	LLB_LAT_NEEDSYNC = 1, /* NeedSync until Syncing */
-	LLB_LAT_WRITE = 2, /* bitmap write, begin to end */
-	LLB_LAT_BARRIER = 3, /* a writer waited for a suspended page */
-	LLB_LAT_DAEMON = 4, /* daemon pass */
-	LLB_NR_LATENCIES,
-};
-
 struct llb_latencies {
 	struct {
 		__u64 bucket[LLB_BUCKETS]; /* [b]: 2^b <= ns < 2^(b+1) */

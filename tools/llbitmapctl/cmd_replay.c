@@ -86,7 +86,7 @@ static int replay_hist(struct viewer *v)
 	if (!h)
 		return -ENOMEM;
 	ret = llb_reader_run(v->replay->reader, &sink);
-	llb_hists_print(v->out, h, v->replay->path);
+	llb_hists_print(v->out, llb_hists_get(h), v->replay->path);
 	llb_hists_free(h);
 	return ret;
 }
