@@ -101,6 +101,23 @@ def test_cut_short_is_said(tool, record, how):
     assert "cut short" in result.err and result.out
 
 
+@pytest.mark.parametrize("how", ["trace", "top", "hist"])
+def test_loss_is_said(tool, record, how):
+    """As live: the status says that figures are too low. A stack more or less changes none."""
+    path = record(SCRIPT + "loss count=5 kind=0\nloss count=2 kind=3\nloss count=3 kind=4\n")
+    result = tool("replay", "--as", how, path)
+    assert result.status == 3
+    assert result.err == ("llbitmapctl: 5 lost: ring buffer full\n"
+                          "llbitmapctl: 2 lost: program skipped by recursion\n"
+                          "llbitmapctl: 3 lost: stack not kept\n")
+    documents = tool("replay", "--json", "--as", how, path).documents
+    if how != "trace":
+        assert [d["lost"] for d in documents] == [7]
+        assert "lost: 7 events" in result.out
+    harmless = tool("replay", "--as", how, record(SCRIPT + "loss count=3 kind=4\n"))
+    assert (harmless.status, harmless.err) == (0, "llbitmapctl: 3 lost: stack not kept\n")
+
+
 def test_nothing_to_verify_is_said(tool, record):
     """A pass, for nothing was missed, but not of transitions."""
     text = tool("replay", record("load chunks=10 decision=1\nsnapshot first=0 count=10 state=Clean marks=3\n"))

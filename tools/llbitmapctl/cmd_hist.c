@@ -26,7 +26,10 @@ static void defaults(void *opts)
 
 static void print(struct llb_out *out, struct live *live)
 {
-	struct llb_hist_set set = { .duration_ns = session_now() - live->start_ns };
+	struct llb_hist_set set = {
+		.duration_ns = session_now() - live->start_ns,
+		.lost = llb_audit_lost(session_audit(live->session)),
+	};
 
 	for (int kind = 0; kind < LLB_NR_LATENCIES; kind++)
 		session_latency(live->session, SIZE_MAX, kind, &set.hist[kind]);

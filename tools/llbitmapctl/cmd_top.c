@@ -110,7 +110,7 @@ static void print_sample(struct llb_out *out, const struct top *top)
 	if (out->json) {
 		llb_json_begin(out);
 		llb_json_u64(out, "ts_ns", top->taken_ns);
-		llb_json_u64(out, "lost", top_lost(top));
+		llb_json_u64(out, "lost", top->lost);
 		llb_json_u64(out, "unwatched", top->unwatched);
 		llb_json_array(out, "arrays");
 		for (size_t i = 0; i < top->nrow; i++)
@@ -122,7 +122,7 @@ static void print_sample(struct llb_out *out, const struct top *top)
 			text_row(out, &top->row[i]);
 		if (!top->nrow)
 			llb_text(out, "no array\n");
-		llb_text(out, "lost %" PRIu64 "\n\n", top_lost(top));
+		llb_text(out, "lost %" PRIu64 "\n\n", top->lost);
 	}
 	fflush(out->file);
 }

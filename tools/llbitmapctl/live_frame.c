@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/wait.h>
 #include "live_frame.h"
-#include "model/names.h"
+#include "output/parts.h"
 
 #define POLL_MS 50
 
@@ -229,21 +229,8 @@ void live_close(struct live *live)
 
 int live_losses(struct llb_out *out, struct live *live)
 {
-	struct llb_counters sum;
-	int exit = 0;
+	const struct llb_audit *audit = session_audit(live->session);
+	bool lost = llb_note_losses(out, audit->loss);
 
-	if (session_counters(live->session, &sum))
-		return 0;
-	for (int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++) {
-		if (!sum.loss[kind])
-			continue;
-		llb_note(out, "%llu lost: %s", (unsigned long long)sum.loss[kind],
-			 llb_loss_name(kind));
-		if (kind != LLB_LOSS_STACK)
-			exit = LLB_EXIT_INCONCLUSIVE;
-	}
-	for (size_t i = 0; i < session_loads(live->session); i++)
-		if (session_load_at(live->session, i)->unwatched)
-			exit = LLB_EXIT_INCONCLUSIVE;
-	return exit;
+	return lost || audit->unwatched ? LLB_EXIT_INCONCLUSIVE : 0;
 }

@@ -15,7 +15,7 @@ uint64_t llb_audit_lost(const struct llb_audit *audit)
 	uint64_t sum = 0;
 
 	for (unsigned int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++)
-		if (kind != LLB_LOSS_STACK)
+		if (llb_loss_matters(kind))
 			sum += audit->loss[kind];
 	return sum;
 }

@@ -103,7 +103,13 @@ static inline unsigned int llb_cell_row(uint8_t from)
 /* All sequence numbers known to be missing. */
 uint64_t llb_audit_missing(const struct llb_audit *audit);
 
-/* All events counted as lost, without what does not touch the verdict. */
+/* A stack that was not kept changes no figure and no verdict. */
+static inline bool llb_loss_matters(unsigned int kind)
+{
+	return kind != LLB_LOSS_STACK;
+}
+
+/* All events counted as lost, of the kinds that matter. */
 uint64_t llb_audit_lost(const struct llb_audit *audit);
 
 /* Bits of enum llb_doubt. */

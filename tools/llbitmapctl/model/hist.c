@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "audit.h"
 #include "hist.h"
 
 void llb_hist_add(struct llb_hist *h, uint64_t value, uint64_t times)
@@ -176,6 +177,8 @@ int llb_hists_event(void *ctx, const struct llb_event *e)
 	if (e->ts_ns > hists->last_ns)
 		hists->last_ns = e->ts_ns;
 	hists->set.duration_ns = hists->last_ns - hists->first_ns;
+	if (e->type == LLB_EV_LOSS && llb_loss_matters(e->loss.kind))
+		hists->set.lost += e->loss.count;
 	if (e->type == LLB_EV_BARRIER) {
 		if (e->barrier.op == LLB_BARRIER_WAIT)
 			llb_hist_add(&hists->set.hist[LLB_LAT_BARRIER], e->barrier.ns, 1);

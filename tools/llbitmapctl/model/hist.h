@@ -27,6 +27,7 @@ const char *llb_hist_key(enum llb_latency kind); /* "dirty" */
 struct llb_hist_set {
 	struct llb_hist hist[LLB_NR_LATENCIES];
 	uint64_t duration_ns;
+	uint64_t lost; /* events, of the kinds that matter */
 };
 
 /* Aggregates; all arrays together. At most LLB_HIST_LOADS at the same time. */

@@ -65,8 +65,7 @@ void llb_activities_print(struct llb_out *out, const struct llb_activities *all,
 	if (!out->json) {
 		for (unsigned int i = 0; i < all->nr; i++)
 			item_text(out, &all->item[i]);
-		if (all->lost)
-			llb_styled(out, LLB_WARN, "lost: %" PRIu64 " events\n", all->lost);
+		llb_lost_text(out, all->lost);
 		if (all->unwatched)
 			llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n",
 				   all->unwatched);

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <inttypes.h>
 #include <string.h>
+#include "../model/audit.h"
 #include "../model/names.h"
 #include "parts.h"
 
@@ -54,6 +56,25 @@ void llb_json_actions(struct llb_out *out, const char *key, const uint64_t count
 	for (uint8_t a = 0; a < LLB_NR_ACTIONS; a++)
 		llb_json_u64(out, llb_action_name(a), counts[a]);
 	llb_json_close(out);
+}
+
+void llb_lost_text(struct llb_out *out, uint64_t lost)
+{
+	if (lost)
+		llb_styled(out, LLB_WARN, "lost: %" PRIu64 " events\n", lost);
+}
+
+bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS])
+{
+	bool matters = false;
+
+	for (unsigned int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++) {
+		if (!loss[kind])
+			continue;
+		llb_note(out, "%" PRIu64 " lost: %s", loss[kind], llb_loss_name(kind));
+		matters |= llb_loss_matters(kind);
+	}
+	return matters;
 }
 
 void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead)

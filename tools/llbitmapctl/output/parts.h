@@ -24,6 +24,12 @@ void llb_json_states(struct llb_out *out, const uint64_t counts[LLB_NR_STATES]);
 void llb_json_actions(struct llb_out *out, const char *key,
 		      const uint64_t counts[LLB_NR_ACTIONS]);
 
+/* How many events were lost, if any. */
+void llb_lost_text(struct llb_out *out, uint64_t lost);
+
+/* A remark for each kind of loss. Were there any that matter? */
+bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS]);
+
 /* Lines of a stack, each with @lead before it, the first one with @first. */
 void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead);
 
