@@ -178,6 +178,56 @@ def test_disk_full_while_recording(vm, array):
     assert nothing_left(vm)
 
 
+def test_full_disk_keeps_the_old_recording(vm, array):
+    """Until the new one is more than a name; and then nothing is said that is not so."""
+    load = (f"llbitmapctl record -v -o /run/small/x.llb -- bash -c '{FIO.format(array, '16M')}; "
+            f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush'")
+    vm.run("mkdir -p /run/small && mount -t tmpfs -o size=256k none /run/small")
+    vm.run(load)
+    vm.run("cp /run/small/x.llb /root/ && chmod 600 /run/small/x.llb; "
+           "dd if=/dev/zero of=/run/small/rest bs=4k status=none", check=False)
+    result = vm.run(load, check=False)
+    assert result.rc == 5 and "No space left" in result.stderr, result
+    assert "replayed" not in result.stderr and result.stderr.count("\n") == 1
+    vm.run("cmp /root/x.llb /run/small/x.llb && [ ! -e /run/small/x.llb.new ]")
+    vm.run("rm /run/small/rest")
+    vm.run(load)
+    assert vm.run("stat -c %a /run/small/x.llb").stdout == "600\n"
+    tool(vm, "replay /run/small/x.llb")
+    vm.run("umount /run/small")
+    assert nothing_left(vm)
+
+
+def test_record_to_standard_output(vm, array):
+    """Nothing but the recording, whatever the command prints."""
+    vm.run(f"llbitmapctl record -o - -- bash -c 'echo noise; {FIO.format(array, '8M')}' "
+           ">/root/out.llb 2>/root/said")
+    tool(vm, "replay /root/out.llb")
+    said = vm.run("cat /root/said").stdout.splitlines()
+    assert said[0] == "noise" and said[1].startswith("standard output: "), said
+    assert vm.run("llbitmapctl record -o - -d 0.5 | llbitmapctl replay -").stdout
+
+
+def test_recording_outlives_a_power_cut(vm, array):
+    """Nobody synced: all but the last moments are there."""
+    disk = vm.disks[7]
+    vm.run(f"mkfs.ext4 -q {disk} && mkdir -p /run/kept && mount {disk} /run/kept")
+    vm.spawn("exec llbitmapctl record -o /run/kept/cut.llb")
+    attached(vm)
+    vm.run(FIO.format(array, "16M"))
+    bits = vm.run(f"cat /sys/block/{name_of(array)}/md/llbitmap/bits; sleep 4").stdout
+    dirty, = [int(line.split()[1]) for line in bits.splitlines() if line.startswith("dirty")]
+    vm.power_cut()
+    vm.boot()
+    vm.run(f"mkdir -p /run/kept && mount {disk} /run/kept")
+    result = tool(vm, "replay --json /run/kept/cut.llb", check=False)
+    [doc] = documents(result.stdout)
+    assert (result.rc, doc["doubts"]) == (3, ["cut"]), result
+    written = [c["chunks"] for c in doc["coverage"]["cells"]
+               if (c["from"], c["action"]) == ("Clean", "Startwrite")]
+    assert dirty > 0 and written == [dirty]
+
+
 def test_hist(vm, array):
     flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
     [doc] = documents(tool(vm, f"hist --json -- bash -c '{FIO.format(array, '8M')}; {flush}'").stdout)

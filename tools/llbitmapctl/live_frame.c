@@ -155,6 +155,9 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 	err = watch_all(out, live);
 	if (err)
 		return err;
+	err = request->ready ? request->ready(out, request->ctx) : 0;
+	if (err)
+		return err;
 	err = session_drop_privileges();
 	if (err)
 		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot drop privileges: %s",

@@ -37,6 +37,9 @@ struct live_request {
 	size_t nr_names;
 	uint64_t duration_ns; /* 0: until a signal */
 	const struct llb_trailing *command; /* or NULL */
+	/* Called when all is watched, while there are privileges; nonzero: what to exit with. */
+	int (*ready)(struct llb_out *out, void *ctx);
+	void *ctx; /* of ready */
 	/* Called after each poll, 20 times a second, with the sink's ctx; nonzero ends it. */
 	int (*tick)(void *ctx);
 };

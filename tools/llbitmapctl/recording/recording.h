@@ -66,7 +66,7 @@ int llb_writer_flush(struct llb_writer *w);
  */
 int llb_writer_finish(struct llb_writer *w);
 
-/* Bytes in the file and events so far. */
+/* What the file holds: bytes, and events. */
 uint64_t llb_writer_bytes(const struct llb_writer *w);
 uint64_t llb_writer_events(const struct llb_writer *w);
 
