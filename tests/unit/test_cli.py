@@ -280,7 +280,7 @@ def test_man_page_describes_the_documents(tool, record):
     section = man_text().split(".SH JSON DOCUMENTS")[1].split(".SH ")[0]
     about = dict(re.findall(r"^\.TP\n\.B (\w+)\n((?:[^.].*\n)+)", section, re.M))
     assert set(about) == {*commands(tool), "error"}
-    path = record(PASS)
+    path = record("meta clock_offset_ns 1\n" + PASS + "transition from=Clean to=Dirty\n")
     for args in (["audit", path], ["table"], ["replay", "--as", "hist", path], ["replay", "absent"]):
         document = tool(*args, "--json").json
         name = document.get("view") or document["schema"].split(".")[1].split("/")[0]

@@ -63,7 +63,10 @@ def test_status(vm, array):
     assert [m["state"] for m in entry["members"]] == ["in_sync"] * 4
     # By every name, and without privilege.
     for name in (str(array), name_of(array), entry["uuid"], entry["uuid"].replace("-", ":")):
-        assert name_of(array) in vm.run(f"setpriv --reuid 65534 llbitmapctl status {name}").stdout
+        text = vm.run(f"setpriv --reuid 65534 llbitmapctl status {name}").stdout
+        assert text.startswith(f"{name_of(array)} ") and entry["uuid"] in text
+    # Not that the members agree: where nothing was written they may differ.
+    assert "fine; nothing to resync\n" in tool(vm, "status").stdout
 
 
 def test_audit_passes_over_a_busy_array(vm, array):
@@ -249,6 +252,19 @@ def test_top(vm, array):
         "array", "counts", "bitmap_writes", "bitmap_write_errors", "barrier_waits",
         "barrier_wait_ns", "drain_timeouts", "daemon_passes", "chunks_cleaned", "errors"}
     assert tool(vm, "top </dev/null", check=False).rc == 2
+
+
+def test_top_for_logs(vm, array):
+    """Each sample says when it is of, and what is missing."""
+    array.fail(vm.disks[0])
+    clock = vm.run("date -u +%FT%H:%M").stdout.strip()
+    text = tool(vm, "top --batch -n 2 -i 0.2").stdout
+    samples = text.strip().split("\n\n")
+    assert len(samples) == 2
+    for sample in samples:
+        time, row, lost = sample.splitlines()
+        assert clock <= time < clock.replace("T", "U") and time.endswith("Z")
+        assert row.startswith(name_of(array)) and row.endswith("; degraded 1") and lost == "lost 0"
 
 
 def test_bad_input_has_one_line_and_its_status(vm, array):

@@ -33,7 +33,8 @@ static void print(struct llb_out *out, struct live *live)
 
 	for (int kind = 0; kind < LLB_NR_LATENCIES; kind++)
 		session_latency(live->session, SIZE_MAX, kind, &set.hist[kind]);
-	llb_hists_print(out, &set, "live");
+	out->source = "live";
+	llb_hists_print(out, &set);
 }
 
 static int run(struct llb_out *out, const void *opts, int argc, char **argv)

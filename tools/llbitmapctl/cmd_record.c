@@ -118,22 +118,19 @@ static int keep_safe(void *ctx)
 
 static int keep_facts(struct recorder *r, const struct record_options *o)
 {
-	struct timespec real, mono;
+	time_t now = time(NULL);
 	struct utsname uts;
 	char text[64];
 	struct tm tm;
 	int err;
 
-	clock_gettime(CLOCK_REALTIME, &real);
-	clock_gettime(CLOCK_MONOTONIC, &mono);
 	uname(&uts);
 	err = llb_writer_meta(r->writer, "kernel", uts.release);
 	err = err ?: llb_writer_meta(r->writer, "tool", LLB_TOOL_VERSION);
-	gmtime_r(&real.tv_sec, &tm);
+	gmtime_r(&now, &tm);
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	err = err ?: llb_writer_meta(r->writer, "started", text);
-	snprintf(text, sizeof(text), "%" PRId64,
-		 (int64_t)(real.tv_sec - mono.tv_sec) * 1000000000 + real.tv_nsec - mono.tv_nsec);
+	snprintf(text, sizeof(text), "%" PRId64, live_clock_offset());
 	err = err ?: llb_writer_meta(r->writer, "clock_offset_ns", text);
 	snprintf(text, sizeof(text), "%ld", sysconf(_SC_NPROCESSORS_ONLN));
 	err = err ?: llb_writer_meta(r->writer, "cpus", text);

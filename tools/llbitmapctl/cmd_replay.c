@@ -93,7 +93,7 @@ static int replay_top(struct viewer *v)
 	if (!a)
 		return -ENOMEM;
 	ret = show(v, &sink);
-	llb_activities_print(v->out, a, v->replay->path);
+	llb_activities_print(v->out, a, llb_replay_array, v->replay);
 	llb_activities_free(a);
 	return ret;
 }
@@ -107,7 +107,7 @@ static int replay_hist(struct viewer *v)
 	if (!h)
 		return -ENOMEM;
 	ret = show(v, &sink);
-	llb_hists_print(v->out, llb_hists_get(h), v->replay->path);
+	llb_hists_print(v->out, llb_hists_get(h));
 	llb_hists_free(h);
 	return ret;
 }
@@ -157,9 +157,13 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 	for (unsigned int i = 0; i < sizeof(views) / sizeof(*views); i++) {
 		if (strcmp(o->as, views[i].name))
 			continue;
-		for (int f = 0; f < argc; f++)
+		for (int f = 0; f < argc; f++) {
+			out->source = argv[f];
+			if (argc > 1 && !out->json)
+				llb_styled(out, LLB_BOLD, "%s%s\n", f ? "\n" : "", argv[f]);
 			worst = llb_worse_exit(worst, one_file(out, argv[f], views[i].view,
 							       o->lines ? o->lines : UINT64_MAX));
+		}
 		return worst;
 	}
 	return llb_fail(out, LLB_EXIT_USAGE, "--as takes audit, trace, top or hist, not '%s'",

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include "live_frame.h"
 #include "output/parts.h"
 
@@ -168,6 +169,15 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 	if (command)
 		child_start(&live->child);
 	return 0;
+}
+
+int64_t live_clock_offset(void)
+{
+	struct timespec real;
+	uint64_t now = session_now();
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	return (int64_t)(real.tv_sec * NS_PER_SECOND + (uint64_t)real.tv_nsec - now);
 }
 
 bool live_goes_on(struct live *live)

@@ -63,6 +63,9 @@ int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array
 /* Attaches, watches, drops privileges, starts the command. 0, or an exit status. */
 int live_begin(struct llb_out *out, const struct live_request *request, struct live *live);
 
+/* What to add to a time of an event, or of session_now(), for nanoseconds since 1970. */
+int64_t live_clock_offset(void);
+
 /* Nobody asked to end, time is not over, the command still runs. */
 bool live_goes_on(struct live *live);
 

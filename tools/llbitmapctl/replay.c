@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,8 +85,9 @@ void llb_replay_close(struct llb_replay *r)
 		close(r->fd);
 }
 
-const char *llb_replay_array(const struct llb_replay *r, uint32_t dev, uint32_t load)
+const char *llb_replay_array(const void *replay, uint32_t dev, uint32_t load)
 {
+	const struct llb_replay *r = replay;
 	char key[64];
 
 	snprintf(key, sizeof(key), "array.%u:%u.%u.name", dev >> MINOR_BITS,
@@ -135,9 +137,9 @@ static int verify_event(void *verifier, const struct llb_event *event)
 static int audit_one(struct llb_out *out, struct llb_replay *r, struct llb_verifier *v)
 {
 	struct llb_sink sink = { .event = verify_event, .ctx = v };
-	struct llb_audit_view view = { .source = r->path, .stack = stack_of, .ctx = r };
+	struct llb_audit_view view = { .stack = stack_of, .ctx = r };
+	const char *name, *offset;
 	struct llb_audit *audit;
-	const char *name;
 	char text[256];
 	int ret;
 
@@ -150,6 +152,8 @@ static int audit_one(struct llb_out *out, struct llb_replay *r, struct llb_verif
 		name = llb_replay_array(r, audit->load[i].dev, audit->load[i].load);
 		snprintf(audit->load[i].name, sizeof(audit->load[i].name), "%s", name ? name : "");
 	}
+	offset = llb_reader_meta(r->reader, "clock_offset_ns");
+	view.clock_offset_ns = offset ? strtoll(offset, NULL, 10) : 0;
 	view.audit = audit;
 	view.about = about(r, text, sizeof(text));
 	llb_audit_print(out, &view);
@@ -179,6 +183,7 @@ int llb_replay_audit(struct llb_out *out, int argc, char **argv)
 			return llb_fail(out, LLB_EXIT_DATA, "not enough memory to verify");
 		if (i && !out->json)
 			llb_text(out, "\n");
+		out->source = argv[i];
 		ret = llb_replay_open(out, argv[i], &r);
 		if (!ret) {
 			ret = audit_one(out, &r, v);

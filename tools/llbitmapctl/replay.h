@@ -19,8 +19,8 @@ void llb_replay_close(struct llb_replay *replay);
 /* Say what an error of its reader means, after what was read is shown. LLB_EXIT_DATA. */
 int llb_replay_failed(struct llb_out *out, const struct llb_replay *replay, int error);
 
-/* Name of the array that a recording keeps for a load, or NULL. */
-const char *llb_replay_array(const struct llb_replay *replay, uint32_t dev, uint32_t load);
+/* Name of the array that a recording (struct llb_replay) keeps for a load, or NULL. */
+const char *llb_replay_array(const void *replay, uint32_t dev, uint32_t load);
 
 /* Verify recordings, one report each. Returns the exit status of the worst. */
 int llb_replay_audit(struct llb_out *out, int argc, char **argv);

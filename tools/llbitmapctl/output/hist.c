@@ -69,11 +69,10 @@ static void print_json(struct llb_out *out, enum llb_latency kind, const struct 
 	llb_json_close(out);
 }
 
-void llb_hists_print(struct llb_out *out, const struct llb_hist_set *set, const char *source)
+void llb_hists_print(struct llb_out *out, const struct llb_hist_set *set)
 {
 	if (out->json) {
 		llb_json_begin(out);
-		llb_json_string(out, "source", source);
 		llb_json_u64(out, "duration_ns", set->duration_ns);
 		llb_json_array(out, "histograms");
 	}

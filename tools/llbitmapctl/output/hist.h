@@ -7,6 +7,6 @@
 #include "output.h"
 
 /* All of them, figures and bars; a document of its own under --json. */
-void llb_hists_print(struct llb_out *out, const struct llb_hist_set *set, const char *source);
+void llb_hists_print(struct llb_out *out, const struct llb_hist_set *set);
 
 #endif

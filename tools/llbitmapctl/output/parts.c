@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 #include "../model/audit.h"
 #include "../model/names.h"
 #include "parts.h"
@@ -32,6 +33,18 @@ const char *llb_ns_text(uint64_t ns, char *buf, size_t size)
 	snprintf(buf, size, unit ? "%.3g %s" : "%.0f %s", value, units[unit]);
 	if (value >= 999.5 && unit)
 		snprintf(buf, size, "%.0f %s", value, units[unit]);
+	return buf;
+}
+
+const char *llb_time_text(uint64_t ns, char *buf, size_t size)
+{
+	time_t seconds = (time_t)(ns / 1000000000);
+	char date[32];
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(buf, size, "%s.%06uZ", date, (unsigned int)(ns % 1000000000 / 1000));
 	return buf;
 }
 
