@@ -223,13 +223,6 @@ static bool is_cell(uint8_t from, uint8_t action)
 	return to != LLB_NONE && to != from;
 }
 
-/* Rules that show in events; the others show only by what does not happen. */
-static bool is_visible(unsigned int rule)
-{
-	return llb_rule_is_context(rule) && rule != LLB_RULE_DEGRADED_KEEP &&
-	       rule != LLB_RULE_RESYNC_FIRST && rule != LLB_RULE_CHECK_IS_BLIND;
-}
-
 static void coverage_text(struct llb_out *out, const struct llb_audit *audit)
 {
 	unsigned int cells = 0, seen = 0, rules = 0, applied = 0;
@@ -241,7 +234,7 @@ static void coverage_text(struct llb_out *out, const struct llb_audit *audit)
 				seen += audit->cells[s][a] != 0;
 			}
 	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
-		if (is_visible(r)) {
+		if (llb_rule_kind(r) == LLB_SHOWN) {
 			rules++;
 			applied += audit->applied[r] != 0;
 		}
@@ -254,7 +247,7 @@ static void coverage_text(struct llb_out *out, const struct llb_audit *audit)
 					 llb_state_name(s), llb_action_name(a),
 					 audit->cells[s][a], plural(audit->cells[s][a]));
 	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
-		if (is_visible(r) && audit->applied[r])
+		if (llb_rule_kind(r) == LLB_SHOWN && audit->applied[r])
 			llb_text(out, "  %-22s %12" PRIu64 " event%s\n", llb_rule_name(r),
 				 audit->applied[r], plural(audit->applied[r]));
 }
@@ -276,7 +269,7 @@ static void coverage_json(struct llb_out *out, const struct llb_audit *audit)
 	llb_json_close(out);
 	llb_json_object(out, "rules");
 	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
-		if (is_visible(r))
+		if (llb_rule_kind(r) == LLB_SHOWN)
 			llb_json_u64(out, llb_rule_name(r), audit->applied[r]);
 	llb_json_close(out);
 	llb_json_close(out);
