@@ -13,6 +13,34 @@
 #define LLB_LOG_SIZE 16384
 #define LLB_BUCKETS 48 /* log2 of nanoseconds: the last one is 1.6 days and more */
 
+/*
+ * Which transitions the stream is to have. The programs leave out others, for
+ * their price, but not those that the session has to know of; it does the rest.
+ */
+struct llb_wanted {
+	__u32 states; /* set of states, from or to */
+	__u32 actions; /* set of enum llb_action */
+	__u64 first; /* chunks, both included */
+	__u64 last;
+};
+
+static inline __attribute__((always_inline)) int
+llb_wants(const struct llb_wanted *w, __u64 first, __u64 count, __u8 from, __u8 to,
+	  __u8 action)
+{
+	__u32 states = 0;
+
+	if (first > w->last || first + count <= w->first)
+		return 0;
+	if (action < 32 && !(w->actions & 1u << action))
+		return 0;
+	if (from < LLB_NR_STATES)
+		states |= 1u << from;
+	if (to < LLB_NR_STATES)
+		states |= 1u << to;
+	return !states || (states & w->states);
+}
+
 enum llb_slot_state {
 	LLB_SLOT_FREE = 0,
 	LLB_SLOT_LIVE = 1,
