@@ -18,8 +18,6 @@ typedef long long int __s64;
 typedef long long unsigned int __u64;
 typedef __u16 __be16;
 typedef __u32 __be32;
-typedef __u64 __be64;
-typedef __u16 __sum16;
 typedef __u32 __wsum;
 typedef _Bool bool;
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 TYPEDEFS = ["__s8", "__u8", "__s16", "__u16", "__s32", "__u32", "__s64", "__u64",
-            "__be16", "__be32", "__be64", "__sum16", "__wsum", "bool"]
+            "__be16", "__be32", "__wsum", "bool"]
 STRUCTS = ["bpf_raw_tracepoint_args"]
 ENUMS = ["bpf_map_type"]
 # Members of anonymous enums.

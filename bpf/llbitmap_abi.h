@@ -123,6 +123,16 @@ enum llb_error_kind {
 	LLB_NR_ERROR_KINDS,
 };
 
+/* What is measured: by the programs, and in the tool from a recording. */
+enum llb_latency {
+	LLB_LAT_DIRTY = 0, /* Dirty until the daemon made it Clean */
+	LLB_LAT_NEEDSYNC = 1, /* NeedSync until Syncing */
+	LLB_LAT_WRITE = 2, /* bitmap write, begin to end */
+	LLB_LAT_BARRIER = 3, /* a writer waited for a suspended page */
+	LLB_LAT_DAEMON = 4, /* daemon pass */
+	LLB_NR_LATENCIES,
+};
+
 /* Why something was not seen. Any of these turns a pass into inconclusive. */
 enum llb_loss_kind {
 	LLB_LOSS_RINGBUF = 0, /* ring buffer full */

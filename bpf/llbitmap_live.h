@@ -24,6 +24,34 @@ enum llb_phase {
 	LLB_PHASE_OVER = 2, /* nothing is seen any more; what one page tells ends at one event */
 };
 
+/*
+ * Which transitions the stream is to have. The programs leave out others, for
+ * their price, but not those that the session has to know of; it does the rest.
+ */
+struct llb_wanted {
+	__u32 states; /* set of states, from or to */
+	__u32 actions; /* set of enum llb_action */
+	__u64 first; /* chunks, both included */
+	__u64 last;
+};
+
+static inline __attribute__((always_inline)) int
+llb_wants(const struct llb_wanted *w, __u64 first, __u64 count, __u8 from, __u8 to,
+	  __u8 action)
+{
+	__u32 states = 0;
+
+	if (first > w->last || first + count <= w->first)
+		return 0;
+	if (action < 32 && !(w->actions & 1u << action))
+		return 0;
+	if (from < LLB_NR_STATES)
+		states |= 1u << from;
+	if (to < LLB_NR_STATES)
+		states |= 1u << to;
+	return !states || (states & w->states);
+}
+
 enum llb_slot_state {
 	LLB_SLOT_FREE = 0,
 	LLB_SLOT_LIVE = 1,
@@ -74,15 +102,6 @@ struct llb_page {
 /* When each chunk of a page entered the state it is in; 0: not known. */
 struct llb_stamps {
 	__u64 ns[LLB_PAGE_SIZE];
-};
-
-enum llb_latency {
-	LLB_LAT_DIRTY = 0, /* Dirty until the daemon made it Clean */
-	LLB_LAT_NEEDSYNC = 1, /* NeedSync until Syncing */
-	LLB_LAT_WRITE = 2, /* bitmap write, begin to end */
-	LLB_LAT_BARRIER = 3, /* a writer waited for a suspended page */
-	LLB_LAT_DAEMON = 4, /* daemon pass */
-	LLB_NR_LATENCIES,
 };
 
 struct llb_latencies {

@@ -198,19 +198,10 @@ static __always_inline __u64 judgement_key(const struct change *c, __u32 context
 
 static __always_inline bool change_streamed(const struct change *c)
 {
-	__u32 states = 0;
+	struct llb_wanted wanted = { cfg_states, cfg_actions, cfg_first, cfg_last };
 
-	if (!streamed(LLB_EV_TRANSITION))
-		return false;
-	if (c->first > cfg_last || c->first + c->count <= cfg_first)
-		return false;
-	if (c->action < 32 && !(cfg_actions & 1u << c->action))
-		return false;
-	if (c->from < LLB_NR_STATES)
-		states |= 1u << c->from;
-	if (c->to < LLB_NR_STATES)
-		states |= 1u << c->to;
-	return !states || (states & cfg_states);
+	return streamed(LLB_EV_TRANSITION) &&
+	       llb_wants(&wanted, c->first, c->count, c->from, c->to, c->action);
 }
 
 static __always_inline __s8 latency_kind(const struct change *c)

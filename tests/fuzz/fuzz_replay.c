@@ -74,11 +74,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.encoder = &encoder,
 	};
 	struct llb_sink sink = { .event = take, .ctx = &c };
-	struct llb_audit_view view = { .source = "fuzz" };
+	struct llb_audit_view view = { .clock_offset_ns = 1 };
 
 	if (!null)
 		null = fopen("/dev/null", "we");
 	llb_out_init(&out, null, "fuzz", size && data[0] & 1);
+	out.source = "fuzz";
 	memcpy(padded, data, size);
 	llb_decoder_reset(&decoder);
 	llb_decode_block(&decoder, padded, size, UINT32_MAX, &sink);

@@ -90,6 +90,29 @@ def test_every_command_on_arrays_takes_array(tool, command):
         assert "no array 'no-such'" in result.err
 
 
+def test_what_cannot_be_recorded_changes_nothing(tool, record):
+    path = record(PASS)
+    path.chmod(0o640)
+    before = path.read_bytes()
+    for target in (path, path.parent / "new"):
+        one_line(tool("record", "-o", target, "-a", "no-such"), 4)
+    assert (path.read_bytes(), list(path.parent.iterdir())) == (before, [path])
+    one_line(tool("record", "-o", path.parent, "-d", "1"), 5)
+    one_line(tool("record", "-o", path.parent / "absent" / "new", "-d", "1"), 5)
+
+
+def test_record_to_standard_output(tool, tmp_path):
+    """Not a file of that name, and no text."""
+    one_line(tool("record", "-o", "-", "-a", "no-such", cwd=tmp_path), 4)
+    assert list(tmp_path.iterdir()) == []
+    master, slave = pty.openpty()
+    done = subprocess.run([tool.path, "record", "-o", "-", "-a", "no-such"], stdout=slave,
+                          stderr=subprocess.PIPE, text=True, check=False)
+    os.close(slave)
+    os.close(master)
+    assert (done.returncode, "not for a terminal" in done.stderr) == (2, True), done.stderr
+
+
 def test_arrays_by_option_and_by_argument(tool):
     for args in (["second", "-a", "first"], ["-a", "first", "--", "second"], ["-afirst", "second"]):
         assert "no array 'first'" in tool("status", *args).err
@@ -257,7 +280,7 @@ def test_man_page_describes_the_documents(tool, record):
     section = man_text().split(".SH JSON DOCUMENTS")[1].split(".SH ")[0]
     about = dict(re.findall(r"^\.TP\n\.B (\w+)\n((?:[^.].*\n)+)", section, re.M))
     assert set(about) == {*commands(tool), "error"}
-    path = record(PASS)
+    path = record("meta clock_offset_ns 1\n" + PASS + "transition from=Clean to=Dirty\n")
     for args in (["audit", path], ["table"], ["replay", "--as", "hist", path], ["replay", "absent"]):
         document = tool(*args, "--json").json
         name = document.get("view") or document["schema"].split(".")[1].split("/")[0]

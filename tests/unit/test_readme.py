@@ -53,6 +53,14 @@ def test_make_verbs_exist():
     assert not missing
 
 
+def test_every_section_of_make_help_has_verbs():
+    shown = subprocess.run(["make", "-s", "-C", TOP, "help"], check=True, capture_output=True,
+                           text=True).stdout
+    sections = [part.splitlines() for part in shown.strip().split("\n\n")]
+    assert len(sections) > 3
+    assert [lines[0] for lines in sections if len(lines) < 2] == []
+
+
 def test_one_version_of_mdadm():
     """That creates such arrays, wherever it is told."""
     told = {}

@@ -89,6 +89,59 @@ def test_any_flipped_bit_is_found(tool, small, tmp_path):
         assert result.err.startswith("llbitmapctl: ") and result.err.count("\n") == 1
 
 
+@pytest.mark.parametrize("view", ["audit", "trace", "top", "hist"])
+def test_damage_does_not_hide_what_stands_before(tool, small, tmp_path, view):
+    """What was read is shown, what is wrong is said after it, and the status is that of damage."""
+    data = small.read_bytes()
+    path = tmp_path / "damaged"
+    seen = 0
+    for at, kind, csize in blocks(data):
+        if kind != EVENTS:
+            continue
+        path.write_bytes(data[:at + BLOCK.size] + bytes([data[at + BLOCK.size] ^ 1]) +
+                         data[at + BLOCK.size + 1:])
+        result = tool("replay", "--as", view, "--json", path)
+        *shown, error = result.documents
+        if not seen:  # the first block of events is read when the file is opened
+            assert not shown
+        elif view == "trace":
+            assert sum(e["event"] == "transition" for e in shown) == seen
+        else:
+            document, = shown
+            if view == "audit":
+                assert document["doubts"] == ["damaged"]
+                assert document["events"]["transition"] == seen
+            elif view == "top":
+                assert document["arrays"][0]["transitions"] == seen
+        assert (result.status, error["exit"]) == (5, 5)
+        assert f"(at byte {at})" in error["error"] and "checksum" in error["error"]
+        text = tool("replay", "--as", view, path)
+        assert (text.status, text.err.count("\n"), bool(text.out)) == (5, 1, bool(shown))
+        seen = {0: 1, 1: 3, 3: 4}[seen]
+    if view == "audit":
+        assert "inconclusive: the recording could not be read to its end" in text.out
+
+
+def test_zeros_at_the_end_are_a_cut(tool, small, tmp_path):
+    """What a file system leaves after a crash where it had allocated, but not written."""
+    data = small.read_bytes()
+    path = tmp_path / "zeros"
+    for size in range(HEADER, len(data), 5):
+        whole = sum(kind == EVENTS for at, kind, csize in blocks(data)
+                    if not any(data[size:at + BLOCK.size + csize]))
+        path.write_bytes(data[:size] + bytes(4096))
+        result = tool("replay", "--json", path)
+        if not any(data[size:]):  # the zeros are those that were to come
+            assert result.status == 0
+            continue
+        assert (result.status, result.json["doubts"][0]) == (3, "cut"), size
+        assert result.json["events"]["transition"] == (0, 1, 3, 4)[whole], size
+        path.write_bytes(data[:size] + bytes(4096) + b"x")
+        assert tool("replay", path).status == 5, size
+    path.write_bytes(data + bytes(4096))
+    assert tool("replay", path).status == 0
+
+
 def test_blocks_missing_or_out_of_order(tool, small, tmp_path):
     data = small.read_bytes()
     whole = blocks(data)

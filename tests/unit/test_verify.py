@@ -74,7 +74,8 @@ def test_violation_as_text(tool, record):
                   "flags=drained comm=kworker/1:2 pid=77\n")
     result = tool("replay", path)
     assert result.status == 1
-    assert "violation: drained-clean  md0 chunk 3: Dirty --Daemon--> Clean" in result.out
+    assert ("violation: drained-clean  md0 chunk 3 (sectors 384..511): "
+            "Dirty --Daemon--> Clean") in result.out
     assert "kworker/1:2 (pid 77" in result.out
     assert "None --Init--> Unwritten --Startwrite--> Dirty" in result.out
     assert "verdict: fail: 1 violation of 1 rule" in result.out

@@ -59,6 +59,49 @@ def test_top_counts(tool, record):
     assert "Dirty 6" in tool("replay", "--as", "top", record(SCRIPT)).out
 
 
+NAMED = "meta array.9:0.1.name md_home\n" + SCRIPT
+
+
+@pytest.mark.parametrize("view", ["audit", "trace", "top"])
+def test_array_has_its_name(tool, record, view):
+    """Not only the number of its device."""
+    documents = tool("replay", "--json", "--as", view, record(NAMED)).documents
+    named = documents if view == "trace" else documents[0]["loads" if view == "audit" else "arrays"]
+    assert {item["array"] for item in named} == {"md_home"}
+    text = tool("replay", "--as", view, record(NAMED)).out
+    assert "md_home" in text and "md0" not in text
+
+
+@pytest.mark.parametrize("view", ["audit", "trace", "top", "hist"])
+def test_several_files_are_told_apart(tool, record, view):
+    paths = [str(record(SCRIPT, name)) for name in ("first", "second")]
+    documents = tool("replay", "--json", "--as", view, *paths).documents
+    assert {document["source"] for document in documents} == set(paths)
+    out = tool("replay", "--as", view, *paths).out
+    heads = [line.removeprefix("audit of ") for line in out.splitlines()]
+    assert [head for head in heads if head in paths] == paths
+    alone = tool("replay", "--as", view, paths[0]).out
+    assert (paths[0] in alone) == (view == "audit")
+
+
+def test_violation_has_time_and_place(tool, record):
+    script = ("load chunks=10 chunk_sectors=256 ts=1000000000\n"
+              "transition from=None action=Init to=Unwritten count=10\n"
+              "transition from=Unwritten action=Daemon to=Clean first=5 ts=1500000000\n")
+    clock = "meta clock_offset_ns 1700000000000000000\n"
+    text = tool("replay", record(clock + script)).out
+    assert "md0 chunk 5 (sectors 1280..1535): " in text
+    assert "\n  time     2023-11-14T22:13:21.500000Z\n" in text
+    detail, = tool("replay", "--json", record(clock + script)).json["details"]
+    assert (detail["time_ns"], detail["offset_bytes"]) == (1700000001500000000, 1280 * 512)
+    # What is not known is not said.
+    unknown = script.split("\n", 1)[1].replace("ts=1500000000", "")
+    text = tool("replay", record(unknown)).out
+    assert "chunk 5: " in text and "  time  " not in text
+    for detail in tool("replay", "--json", record(unknown)).json["details"]:
+        assert "time_ns" not in detail and "offset_bytes" not in detail
+
+
 @pytest.mark.parametrize("view", ["audit", "trace", "top", "hist"])
 def test_documents_say_what_they_are(tool, record, view):
     """replay has a document for each view; an error is none of them."""
@@ -99,6 +142,23 @@ def test_cut_short_is_said(tool, record, how):
     result = tool("replay", "--as", how, record(SCRIPT + "stop\n"))
     assert result.status == 3
     assert "cut short" in result.err and result.out
+
+
+@pytest.mark.parametrize("how", ["trace", "top", "hist"])
+def test_loss_is_said(tool, record, how):
+    """As live: the status says that figures are too low. A stack more or less changes none."""
+    path = record(SCRIPT + "loss count=5 kind=0\nloss count=2 kind=3\nloss count=3 kind=4\n")
+    result = tool("replay", "--as", how, path)
+    assert result.status == 3
+    assert result.err == ("llbitmapctl: 5 lost: ring buffer full\n"
+                          "llbitmapctl: 2 lost: program skipped by recursion\n"
+                          "llbitmapctl: 3 lost: stack not kept\n")
+    documents = tool("replay", "--json", "--as", how, path).documents
+    if how != "trace":
+        assert [d["lost"] for d in documents] == [7]
+        assert "lost: 7 events" in result.out
+    harmless = tool("replay", "--as", how, record(SCRIPT + "loss count=3 kind=4\n"))
+    assert (harmless.status, harmless.err) == (0, "llbitmapctl: 3 lost: stack not kept\n")
 
 
 def test_nothing_to_verify_is_said(tool, record):

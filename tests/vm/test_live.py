@@ -63,7 +63,10 @@ def test_status(vm, array):
     assert [m["state"] for m in entry["members"]] == ["in_sync"] * 4
     # By every name, and without privilege.
     for name in (str(array), name_of(array), entry["uuid"], entry["uuid"].replace("-", ":")):
-        assert name_of(array) in vm.run(f"setpriv --reuid 65534 llbitmapctl status {name}").stdout
+        text = vm.run(f"setpriv --reuid 65534 llbitmapctl status {name}").stdout
+        assert text.startswith(f"{name_of(array)} ") and entry["uuid"] in text
+    # Not that the members agree: where nothing was written they may differ.
+    assert "fine; nothing to resync\n" in tool(vm, "status").stdout
 
 
 def test_audit_passes_over_a_busy_array(vm, array):
@@ -178,6 +181,56 @@ def test_disk_full_while_recording(vm, array):
     assert nothing_left(vm)
 
 
+def test_full_disk_keeps_the_old_recording(vm, array):
+    """Until the new one is more than a name; and then nothing is said that is not so."""
+    load = (f"llbitmapctl record -v -o /run/small/x.llb -- bash -c '{FIO.format(array, '16M')}; "
+            f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush'")
+    vm.run("mkdir -p /run/small && mount -t tmpfs -o size=256k none /run/small")
+    vm.run(load)
+    vm.run("cp /run/small/x.llb /root/ && chmod 600 /run/small/x.llb; "
+           "dd if=/dev/zero of=/run/small/rest bs=4k status=none", check=False)
+    result = vm.run(load, check=False)
+    assert result.rc == 5 and "No space left" in result.stderr, result
+    assert "replayed" not in result.stderr and result.stderr.count("\n") == 1
+    vm.run("cmp /root/x.llb /run/small/x.llb && [ ! -e /run/small/x.llb.new ]")
+    vm.run("rm /run/small/rest")
+    vm.run(load)
+    assert vm.run("stat -c %a /run/small/x.llb").stdout == "600\n"
+    tool(vm, "replay /run/small/x.llb")
+    vm.run("umount /run/small")
+    assert nothing_left(vm)
+
+
+def test_record_to_standard_output(vm, array):
+    """Nothing but the recording, whatever the command prints."""
+    vm.run(f"llbitmapctl record -o - -- bash -c 'echo noise; {FIO.format(array, '8M')}' "
+           ">/root/out.llb 2>/root/said")
+    tool(vm, "replay /root/out.llb")
+    said = vm.run("cat /root/said").stdout.splitlines()
+    assert said[0] == "noise" and said[1].startswith("standard output: "), said
+    assert vm.run("llbitmapctl record -o - -d 0.5 | llbitmapctl replay -").stdout
+
+
+def test_recording_outlives_a_power_cut(vm, array):
+    """Nobody synced: all but the last moments are there."""
+    disk = vm.disks[7]
+    vm.run(f"mkfs.ext4 -q {disk} && mkdir -p /run/kept && mount {disk} /run/kept")
+    vm.spawn("exec llbitmapctl record -o /run/kept/cut.llb")
+    attached(vm)
+    vm.run(FIO.format(array, "16M"))
+    bits = vm.run(f"cat /sys/block/{name_of(array)}/md/llbitmap/bits; sleep 4").stdout
+    dirty, = [int(line.split()[1]) for line in bits.splitlines() if line.startswith("dirty")]
+    vm.power_cut()
+    vm.boot()
+    vm.run(f"mkdir -p /run/kept && mount {disk} /run/kept")
+    result = tool(vm, "replay --json /run/kept/cut.llb", check=False)
+    [doc] = documents(result.stdout)
+    assert (result.rc, doc["doubts"]) == (3, ["cut"]), result
+    written = [c["chunks"] for c in doc["coverage"]["cells"]
+               if (c["from"], c["action"]) == ("Clean", "Startwrite")]
+    assert dirty > 0 and written == [dirty]
+
+
 def test_hist(vm, array):
     flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
     [doc] = documents(tool(vm, f"hist --json -- bash -c '{FIO.format(array, '8M')}; {flush}'").stdout)
@@ -199,6 +252,19 @@ def test_top(vm, array):
         "array", "counts", "bitmap_writes", "bitmap_write_errors", "barrier_waits",
         "barrier_wait_ns", "drain_timeouts", "daemon_passes", "chunks_cleaned", "errors"}
     assert tool(vm, "top </dev/null", check=False).rc == 2
+
+
+def test_top_for_logs(vm, array):
+    """Each sample says when it is of, and what is missing."""
+    array.fail(vm.disks[0])
+    clock = vm.run("date -u +%FT%H:%M").stdout.strip()
+    text = tool(vm, "top --batch -n 2 -i 0.2").stdout
+    samples = text.strip().split("\n\n")
+    assert len(samples) == 2
+    for sample in samples:
+        time, row, lost = sample.splitlines()
+        assert clock <= time < clock.replace("T", "U") and time.endswith("Z")
+        assert row.startswith(name_of(array)) and row.endswith("; degraded 1") and lost == "lost 0"
 
 
 def test_bad_input_has_one_line_and_its_status(vm, array):

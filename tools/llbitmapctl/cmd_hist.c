@@ -24,31 +24,17 @@ static void defaults(void *opts)
 	o->slots = SESSION_SLOTS;
 }
 
-/* The same kinds under the names of the two sides. */
-static const enum llb_latency sides[LLB_NR_HISTS] = {
-	[LLB_HIST_DIRTY] = LLB_LAT_DIRTY,     [LLB_HIST_NEEDSYNC] = LLB_LAT_NEEDSYNC,
-	[LLB_HIST_WRITEBACK] = LLB_LAT_WRITE, [LLB_HIST_BARRIER] = LLB_LAT_BARRIER,
-	[LLB_HIST_DAEMON] = LLB_LAT_DAEMON,
-};
-
 static void print(struct llb_out *out, struct live *live)
 {
-	struct llb_hist hist;
+	struct llb_hist_set set = {
+		.duration_ns = session_now() - live->start_ns,
+		.lost = llb_audit_lost(session_audit(live->session)),
+	};
 
-	if (out->json) {
-		llb_json_begin(out);
-		llb_json_string(out, "source", "live");
-		llb_json_u64(out, "duration_ns", session_now() - live->start_ns);
-		llb_json_array(out, "histograms");
-	}
-	for (int kind = 0; kind < LLB_NR_HISTS; kind++) {
-		session_latency(live->session, SIZE_MAX, sides[kind], &hist);
-		llb_hist_print(out, kind, &hist);
-	}
-	if (out->json) {
-		llb_json_close(out);
-		llb_json_end(out);
-	}
+	for (int kind = 0; kind < LLB_NR_LATENCIES; kind++)
+		session_latency(live->session, SIZE_MAX, kind, &set.hist[kind]);
+	out->source = "live";
+	llb_hists_print(out, &set);
 }
 
 static int run(struct llb_out *out, const void *opts, int argc, char **argv)

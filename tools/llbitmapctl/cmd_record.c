@@ -3,14 +3,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 #include "live_frame.h"
 #include "model/names.h"
 #include "recording/recording.h"
+#include "recording/syncer.h"
 #include "version.h"
 
 struct record_options {
@@ -23,8 +27,8 @@ struct record_options {
 };
 
 static const struct llb_option options[] = {
-	{ 'o', "output", "FILE", "the recording (required)", LLB_OPT_STRING,
-	  offsetof(struct record_options, output), 0, 0 },
+	{ 'o', "output", "FILE", "the recording (required); \"-\": standard output",
+	  LLB_OPT_STRING, offsetof(struct record_options, output), 0, 0 },
 	LIVE_OPTION_ARRAY(struct record_options),
 	LIVE_OPTION_DURATION(struct record_options),
 	LIVE_OPTION_SLOTS(struct record_options),
@@ -40,10 +44,20 @@ static void defaults(void *opts)
 	o->slots = SESSION_SLOTS;
 }
 
+/* Where the recording goes. */
+struct target {
+	const char *name; /* for messages */
+	char *path; /* an old recording there stays until the new one has begun; NULL: not a file */
+	char *made; /* where it is begun; NULL: it is in its place, or has none */
+	int fd;
+	int dir; /* that its name is in; negative: may not be read */
+};
+
 struct recorder {
 	const struct record_options *options;
-	int fd;
+	struct target target;
 	struct llb_writer *writer; /* NULL: the recording has not begun */
+	struct llb_syncer *syncer;
 	struct live *live;
 	uint64_t flushed_ns;
 	int error; /* of the writer */
@@ -95,37 +109,33 @@ static int keep(void *ctx, const struct llb_event *e)
 	return r->error ? 1 : 0;
 }
 
-/* So that a crash of the machine costs a second. */
+/* So that a crash of the machine costs a second, and as long as the disk takes. */
 static int keep_safe(void *ctx)
 {
 	struct recorder *r = ctx;
 
 	if (session_now() - r->flushed_ns < NS_PER_SECOND)
 		return 0;
-	r->error = llb_writer_flush(r->writer);
+	r->error = llb_writer_flush(r->writer) ?: llb_syncer_ask(r->syncer);
 	r->flushed_ns = session_now();
 	return r->error ? 1 : 0;
 }
 
-static int keep_circumstances(struct recorder *r)
+static int keep_facts(struct recorder *r, const struct record_options *o)
 {
-	const struct record_options *o = r->options;
-	struct timespec real, mono;
+	time_t now = time(NULL);
 	struct utsname uts;
 	char text[64];
 	struct tm tm;
 	int err;
 
-	clock_gettime(CLOCK_REALTIME, &real);
-	clock_gettime(CLOCK_MONOTONIC, &mono);
 	uname(&uts);
 	err = llb_writer_meta(r->writer, "kernel", uts.release);
 	err = err ?: llb_writer_meta(r->writer, "tool", LLB_TOOL_VERSION);
-	gmtime_r(&real.tv_sec, &tm);
+	gmtime_r(&now, &tm);
 	strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	err = err ?: llb_writer_meta(r->writer, "started", text);
-	snprintf(text, sizeof(text), "%" PRId64,
-		 (int64_t)(real.tv_sec - mono.tv_sec) * 1000000000 + real.tv_nsec - mono.tv_nsec);
+	snprintf(text, sizeof(text), "%" PRId64, live_clock_offset());
 	err = err ?: llb_writer_meta(r->writer, "clock_offset_ns", text);
 	snprintf(text, sizeof(text), "%ld", sysconf(_SC_NPROCESSORS_ONLN));
 	err = err ?: llb_writer_meta(r->writer, "cpus", text);
@@ -141,38 +151,126 @@ static int keep_circumstances(struct recorder *r)
 	return err;
 }
 
-/* An old recording stays until now. */
-static int begin_recording(struct recorder *r)
+static int say_write_error(struct llb_out *out, const struct recorder *r, int err)
 {
-	int err;
+	bool holds = r->target.path && r->writer && llb_writer_events(r->writer);
 
-	if (ftruncate(r->fd, 0) && errno != EINVAL) /* EINVAL: a pipe or device */
-		return -errno;
-	err = llb_writer_open(r->fd, &r->writer);
-	return err ?: keep_circumstances(r);
+	return llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; %s", r->target.name,
+			strerror(-err), holds ? "what it holds can be replayed" :
+						"make room, or name another --output");
 }
 
-static int say_write_error(struct llb_out *out, const char *path, int err)
+/* ---- the target ---- */
+
+/*
+ * Standard output carries the recording and nothing else: what we print, and
+ * what a command prints, goes to standard error from here on.
+ */
+static int open_stdout(struct target *t)
 {
-	return llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; what it holds can be replayed",
-			path, strerror(-err));
+	t->name = "standard output";
+	t->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	return t->fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ? -errno : 0;
+}
+
+/* A file is begun beside its place, with the mode and owner of the one that it will replace. */
+static int open_file(struct target *t, const char *path, const struct stat *old)
+{
+	char *dir;
+
+	t->path = old ? realpath(path, NULL) : strdup(path);
+	if (!t->path)
+		return -errno;
+	if (asprintf(&t->made, "%s.new", t->path) < 0) {
+		t->made = NULL;
+		return -ENOMEM;
+	}
+	dir = strdup(t->path);
+	t->dir = dir ? open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	free(dir);
+	unlink(t->made);
+	t->fd = open(t->made, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	if (t->fd < 0)
+		return -errno;
+	if (old && fchown(t->fd, old->st_uid, old->st_gid) && errno != EPERM)
+		return -errno;
+	return old && fchmod(t->fd, old->st_mode & 0777) ? -errno : 0;
+}
+
+static int target_open(struct target *t, const char *path)
+{
+	struct stat st;
+	bool exists;
+
+	t->name = path;
+	t->fd = t->dir = -1;
+	if (!strcmp(path, "-"))
+		return open_stdout(t);
+	exists = !stat(path, &st);
+	if (!exists || S_ISREG(st.st_mode))
+		return open_file(t, path, exists ? &st : NULL);
+	t->fd = open(path, O_WRONLY | O_CLOEXEC);
+	return t->fd < 0 ? -errno : 0;
+}
+
+static int target_place(struct target *t)
+{
+	if (rename(t->made, t->path))
+		return -errno;
+	free(t->made);
+	t->made = NULL;
+	return 0;
+}
+
+static void target_close(struct target *t)
+{
+	if (t->made && t->fd >= 0)
+		unlink(t->made);
+	if (t->fd >= 0)
+		close(t->fd);
+	if (t->dir >= 0)
+		close(t->dir);
+	free(t->made);
+	free(t->path);
+}
+
+/* ---- the session ---- */
+
+static int begin_recording(struct recorder *r)
+{
+	return llb_writer_open(r->target.fd, &r->writer) ?: keep_facts(r, r->options) ?:
+	       llb_sync_data(r->target.fd);
+}
+
+/* All is watched: what is a file becomes a recording, in the place of an old one. */
+static int ready(struct llb_out *out, void *recorder)
+{
+	struct recorder *r = recorder;
+
+	if (!r->error && !r->writer)
+		r->error = begin_recording(r);
+	if (!r->error && r->target.made)
+		r->error = target_place(&r->target);
+	return r->error ? say_write_error(out, r, r->error) : 0;
 }
 
 static int record(struct llb_out *out, struct recorder *r)
 {
 	int exit = 0;
 
-	if (!r->error && !r->writer)
-		r->error = begin_recording(r);
+	/* After privileges were dropped, for a thread has its own. */
+	r->error = r->error ?: llb_syncer_start(r->target.fd, r->target.dir, &r->syncer);
 	if (!r->error)
 		exit = live_run(out, r->live);
+	llb_syncer_stop(r->syncer);
 	if (!r->error && !exit)
 		r->error = llb_writer_finish(r->writer);
-	return r->error ? say_write_error(out, r->options->output, r->error) : exit;
+	return r->error ? say_write_error(out, r, r->error) : exit;
 }
 
-static int report(struct llb_out *out, const char *path, struct live *live, struct recorder *r)
+static int report(struct llb_out *out, struct live *live, struct recorder *r)
 {
+	const char *path = r->options->output;
 	const struct llb_audit *audit = session_audit(live->session);
 	unsigned long long events = llb_writer_events(r->writer), bytes = llb_writer_bytes(r->writer);
 
@@ -186,7 +284,7 @@ static int report(struct llb_out *out, const char *path, struct live *live, stru
 		llb_json_u64(out, "violations", audit->violations);
 		llb_json_end(out);
 	} else {
-		llb_text(out, "%s: %llu events, %llu bytes\n", path, events, bytes);
+		llb_text(out, "%s: %llu events, %llu bytes\n", r->target.name, events, bytes);
 	}
 	if (audit->violations)
 		llb_note(out, "%llu violations seen; llbitmapctl replay %s shows them",
@@ -209,32 +307,32 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		.command = &o->command,
 		.sink = &sink,
 		.tick = keep_safe,
+		.ready = ready,
+		.ctx = &r,
 	};
-	bool ours;
 	int exit;
 
 	if (!o->output)
 		return llb_fail(out, LLB_EXIT_USAGE, "record needs --output FILE");
-	/* From here on a signal leaves a whole recording, or none. */
+	if (!strcmp(o->output, "-") && isatty(STDOUT_FILENO))
+		return llb_fail(out, LLB_EXIT_USAGE,
+				"a recording is not for a terminal; redirect the output");
+	/* From here on a signal leaves a whole recording, or what was there before. */
 	stop_on_signals();
-	ours = access(o->output, F_OK) != 0;
-	r.fd = open(o->output, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
-	if (r.fd < 0)
-		return llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; name another --output",
-				o->output, strerror(errno));
-	exit = live_begin(out, &request, &live);
-	if (exit) {
-		if (ours)
-			unlink(o->output);
+	r.error = target_open(&r.target, o->output);
+	if (r.error) {
+		exit = llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; name another --output",
+				r.target.made ?: r.target.name, strerror(-r.error));
 		goto out;
 	}
-	exit = record(out, &r);
-	exit = exit ?: report(out, o->output, &live, &r);
+	r.error = r.target.made ? begin_recording(&r) : 0;
+	exit = r.error ? say_write_error(out, &r, r.error) : live_begin(out, &request, &live);
+	exit = exit ?: record(out, &r);
+	exit = exit ?: report(out, &live, &r);
 out:
-	if (r.writer)
-		llb_writer_close(r.writer);
+	llb_writer_close(r.writer);
 	live_close(&live);
-	close(r.fd);
+	target_close(&r.target);
 	return exit;
 }
 
@@ -244,7 +342,10 @@ const struct llb_command llb_cmd_record = {
 	.summary = "record all events into a file",
 	.details = "Records until Ctrl-C, the end of --duration, or the end of COMMAND. The file\n"
 		   "begins with a snapshot of every array; `llbitmapctl replay` verifies it without\n"
-		   "privilege or kernel. Exit status 3: events were lost, the file says how many.",
+		   "privilege or kernel. It is begun as FILE.new, and takes the place of an old FILE\n"
+		   "once all is watched; each second what came is brought to the disk. To standard\n"
+		   "output nothing else is written: what is said, and what COMMAND prints there, goes\n"
+		   "to standard error. Exit status 3: events were lost, the file says how many.",
 	.options = options,
 	.options_size = sizeof(struct record_options),
 	.trailing = true,

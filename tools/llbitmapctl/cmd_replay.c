@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* replay: recordings through audit, trace, top or hist; needs no privilege. */
+#include <errno.h>
 #include <limits.h>
 #include <string.h>
 #include "model/activity.h"
@@ -7,6 +8,7 @@
 #include "output/activity.h"
 #include "output/events.h"
 #include "output/hist.h"
+#include "output/parts.h"
 #include "replay.h"
 
 struct replay_options {
@@ -33,11 +35,31 @@ static void defaults(void *options)
 struct viewer {
 	struct llb_out *out;
 	struct llb_replay *replay;
+	const struct llb_sink *sink;
+	uint64_t loss[LLB_NR_LOSS_KINDS];
 	uint64_t lines_left;
 	uint64_t zero_ns;
 	bool begun;
 	bool stopped; /* before the end, for enough was shown or nobody reads it */
 };
+
+/* What was lost is said for all views. */
+static int see(void *ctx, const struct llb_event *e)
+{
+	struct viewer *v = ctx;
+
+	if (e->type == LLB_EV_LOSS && e->loss.kind < LLB_NR_LOSS_KINDS)
+		v->loss[e->loss.kind] += e->loss.count;
+	return v->sink->event(v->sink->ctx, e);
+}
+
+static int show(struct viewer *v, const struct llb_sink *sink)
+{
+	struct llb_sink all = { .event = see, .ctx = v };
+
+	v->sink = sink;
+	return llb_reader_run(v->replay->reader, &all);
+}
 
 #define ENOUGH 1000 /* from the trace sink: no more lines wanted */
 
@@ -57,7 +79,7 @@ static int trace_event(void *ctx, const struct llb_event *e)
 static int replay_trace(struct viewer *v)
 {
 	struct llb_sink sink = { .event = trace_event, .ctx = v };
-	int ret = llb_replay_run(v->out, v->replay, &sink);
+	int ret = show(v, &sink);
 
 	return ret == ENOUGH ? 0 : ret;
 }
@@ -69,10 +91,9 @@ static int replay_top(struct viewer *v)
 	int ret;
 
 	if (!a)
-		return llb_fail(v->out, LLB_EXIT_DATA, "not enough memory");
-	ret = llb_replay_run(v->out, v->replay, &sink);
-	if (!ret)
-		llb_activities_print(v->out, a, v->replay->path);
+		return -ENOMEM;
+	ret = show(v, &sink);
+	llb_activities_print(v->out, a, llb_replay_array, v->replay);
 	llb_activities_free(a);
 	return ret;
 }
@@ -84,15 +105,27 @@ static int replay_hist(struct viewer *v)
 	int ret;
 
 	if (!h)
-		return llb_fail(v->out, LLB_EXIT_DATA, "not enough memory");
-	ret = llb_replay_run(v->out, v->replay, &sink);
-	if (!ret)
-		llb_hists_print(v->out, h, v->replay->path);
+		return -ENOMEM;
+	ret = show(v, &sink);
+	llb_hists_print(v->out, llb_hists_get(h));
 	llb_hists_free(h);
 	return ret;
 }
 
-/* A recording that was cut short still shows what it holds; exit 3 says so. */
+/* What was read is shown. Is that all? */
+static int whole(struct llb_out *out, const struct viewer *v, int ret)
+{
+	if (ret < 0)
+		return llb_replay_failed(out, v->replay, ret);
+	if (llb_note_losses(out, v->loss))
+		ret = LLB_EXIT_INCONCLUSIVE;
+	if (!v->stopped && !llb_reader_complete(v->replay->reader)) {
+		llb_note(out, "%s is cut short: shown is what it holds", v->replay->path);
+		ret = LLB_EXIT_INCONCLUSIVE;
+	}
+	return ret;
+}
+
 static int one_file(struct llb_out *out, const char *path, int (*view)(struct viewer *v),
 		    uint64_t lines)
 {
@@ -102,11 +135,7 @@ static int one_file(struct llb_out *out, const char *path, int (*view)(struct vi
 
 	if (ret)
 		return ret;
-	ret = view(&v);
-	if (!ret && !v.stopped && !llb_reader_complete(replay.reader)) {
-		llb_note(out, "%s is cut short: shown is what it holds", path);
-		ret = LLB_EXIT_INCONCLUSIVE;
-	}
+	ret = whole(out, &v, view(&v));
 	llb_replay_close(&replay);
 	return ret;
 }
@@ -128,9 +157,13 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 	for (unsigned int i = 0; i < sizeof(views) / sizeof(*views); i++) {
 		if (strcmp(o->as, views[i].name))
 			continue;
-		for (int f = 0; f < argc; f++)
+		for (int f = 0; f < argc; f++) {
+			out->source = argv[f];
+			if (argc > 1 && !out->json)
+				llb_styled(out, LLB_BOLD, "%s%s\n", f ? "\n" : "", argv[f]);
 			worst = llb_worse_exit(worst, one_file(out, argv[f], views[i].view,
 							       o->lines ? o->lines : UINT64_MAX));
+		}
 		return worst;
 	}
 	return llb_fail(out, LLB_EXIT_USAGE, "--as takes audit, trace, top or hist, not '%s'",

@@ -48,7 +48,7 @@ static enum verdict judge(const struct array_info *a, char *text, size_t size)
 		snprintf(text, size, "fine; after a crash %" PRIu64 " of %" PRIu64
 			 " chunks would be resynced", a->counts[LLB_DIRTY], a->chunks);
 	else
-		snprintf(text, size, "fine; all members agree");
+		snprintf(text, size, "fine; nothing to resync");
 	return FINE;
 }
 
@@ -112,6 +112,8 @@ static void print_text(struct llb_out *out, const struct array_info *a)
 	llb_styled(out, styles[v], "%s\n", verdict);
 	if (v == NOT_OURS)
 		return;
+	if (*a->uuid)
+		llb_text(out, "  uuid      %s\n", a->uuid);
 	print_members(out, a);
 	print_bitmap(out, a);
 	llb_text(out, "  sync      %s", *a->sync_action ? a->sync_action : "none");

@@ -102,15 +102,21 @@ static void text_row(struct llb_out *out, const struct top_row *row)
 		 *a->sync_action ? a->sync_action : "no sync");
 	if (a->sync_total)
 		llb_text(out, " %.1f %%", 100.0 * a->sync_done / a->sync_total);
+	if (a->degraded)
+		llb_styled(out, LLB_WARN, "; degraded %" PRIu32, a->degraded);
 	llb_text(out, "\n");
 }
 
 static void print_sample(struct llb_out *out, const struct top *top)
 {
+	uint64_t time_ns = top->taken_ns + (uint64_t)live_clock_offset();
+	char time[40];
+
 	if (out->json) {
 		llb_json_begin(out);
 		llb_json_u64(out, "ts_ns", top->taken_ns);
-		llb_json_u64(out, "lost", top_lost(top));
+		llb_json_u64(out, "time_ns", time_ns);
+		llb_json_u64(out, "lost", top->lost);
 		llb_json_u64(out, "unwatched", top->unwatched);
 		llb_json_array(out, "arrays");
 		for (size_t i = 0; i < top->nrow; i++)
@@ -118,11 +124,12 @@ static void print_sample(struct llb_out *out, const struct top *top)
 		llb_json_close(out);
 		llb_json_end(out);
 	} else {
+		llb_styled(out, LLB_BOLD, "%s\n", llb_time_text(time_ns, time, sizeof(time)));
 		for (size_t i = 0; i < top->nrow; i++)
 			text_row(out, &top->row[i]);
 		if (!top->nrow)
 			llb_text(out, "no array\n");
-		llb_text(out, "lost %" PRIu64 "\n\n", top_lost(top));
+		llb_text(out, "lost %" PRIu64 "\n\n", top->lost);
 	}
 	fflush(out->file);
 }

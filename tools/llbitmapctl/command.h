@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/*
- * One table per command gives parsing, help, man page and completion.
- */
+/* One table per command gives parsing, help and man page. */
 #ifndef LLB_COMMAND_H
 #define LLB_COMMAND_H
 

@@ -48,11 +48,12 @@ int llb_audit_live(struct llb_out *out, const struct llb_audit_options *options)
 		const struct llb_audit *audit = session_audit(live.session);
 		struct llb_audit_view view = {
 			.audit = audit,
-			.source = "live",
+			.clock_offset_ns = live_clock_offset(),
 			.stack = session_stack,
 			.ctx = live.session,
 		};
 
+		out->source = "live";
 		llb_audit_print(out, &view);
 		exit = llb_audit_exit(audit);
 	}

@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #include "live_frame.h"
-#include "model/names.h"
+#include "output/parts.h"
 
 #define POLL_MS 50
 
@@ -177,6 +178,9 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 	err = err ?: watch_all(out, live);
 	if (err)
 		return err;
+	err = request->ready ? request->ready(out, request->ctx) : 0;
+	if (err)
+		return err;
 	err = session_drop_privileges();
 	if (err)
 		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot drop privileges: %s",
@@ -187,6 +191,15 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 	if (command)
 		child_start(&live->child);
 	return 0;
+}
+
+int64_t live_clock_offset(void)
+{
+	struct timespec real;
+	uint64_t now = session_now();
+
+	clock_gettime(CLOCK_REALTIME, &real);
+	return (int64_t)(real.tv_sec * NS_PER_SECOND + (uint64_t)real.tv_nsec - now);
 }
 
 bool live_goes_on(struct live *live)
@@ -267,21 +280,8 @@ void live_close(struct live *live)
 
 int live_losses(struct llb_out *out, struct live *live)
 {
-	struct llb_counters sum;
-	int exit = 0;
+	const struct llb_audit *audit = session_audit(live->session);
+	bool lost = llb_note_losses(out, audit->loss);
 
-	if (session_counters(live->session, &sum))
-		return 0;
-	for (int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++) {
-		if (!sum.loss[kind])
-			continue;
-		llb_note(out, "%llu lost: %s", (unsigned long long)sum.loss[kind],
-			 llb_loss_name(kind));
-		if (kind != LLB_LOSS_STACK)
-			exit = LLB_EXIT_INCONCLUSIVE;
-	}
-	for (size_t i = 0; i < session_loads(live->session); i++)
-		if (session_load_at(live->session, i)->unwatched)
-			exit = LLB_EXIT_INCONCLUSIVE;
-	return exit;
+	return lost || audit->unwatched ? LLB_EXIT_INCONCLUSIVE : 0;
 }

@@ -39,6 +39,9 @@ struct live_request {
 	uint64_t duration_ns; /* 0: until a signal */
 	const struct llb_trailing *command; /* or NULL */
 	const struct llb_sink *sink; /* takes the events, those of live_begin() too; or NULL */
+	/* Called when all is watched, while there are privileges; nonzero: what to exit with. */
+	int (*ready)(struct llb_out *out, void *ctx);
+	void *ctx; /* of ready */
 	/* Called after each poll, 20 times a second, with the sink's ctx; nonzero ends it. */
 	int (*tick)(void *ctx);
 };
@@ -62,6 +65,9 @@ int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array
 
 /* Attaches, watches, drops privileges, starts the command. 0, or an exit status. */
 int live_begin(struct llb_out *out, const struct live_request *request, struct live *live);
+
+/* What to add to a time of an event, or of session_now(), for nanoseconds since 1970. */
+int64_t live_clock_offset(void);
 
 /* Nobody asked to end, time is not over, the command still runs. */
 bool live_goes_on(struct live *live);

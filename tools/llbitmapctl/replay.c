@@ -2,6 +2,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,8 +13,7 @@
 
 #define MINOR_BITS 20
 
-/* What a reader's error means to the user. */
-static int reader_failed(struct llb_out *out, const struct llb_replay *r, int error)
+int llb_replay_failed(struct llb_out *out, const struct llb_replay *r, int error)
 {
 	const struct llb_reader_fault *fault;
 
@@ -73,7 +73,7 @@ int llb_replay_open(struct llb_out *out, const char *path, struct llb_replay *r)
 	ret = llb_reader_open(r->fd, &r->reader);
 	if (!ret)
 		return 0;
-	ret = reader_failed(out, r, ret);
+	ret = llb_replay_failed(out, r, ret);
 	llb_replay_close(r);
 	return ret;
 }
@@ -85,15 +85,9 @@ void llb_replay_close(struct llb_replay *r)
 		close(r->fd);
 }
 
-int llb_replay_run(struct llb_out *out, struct llb_replay *r, const struct llb_sink *sink)
+const char *llb_replay_array(const void *replay, uint32_t dev, uint32_t load)
 {
-	int ret = llb_reader_run(r->reader, sink);
-
-	return ret < 0 ? reader_failed(out, r, ret) : ret;
-}
-
-const char *llb_replay_array(const struct llb_replay *r, uint32_t dev, uint32_t load)
-{
+	const struct llb_replay *r = replay;
 	char key[64];
 
 	snprintf(key, sizeof(key), "array.%u:%u.%u.name", dev >> MINOR_BITS,
@@ -143,26 +137,27 @@ static int verify_event(void *verifier, const struct llb_event *event)
 static int audit_one(struct llb_out *out, struct llb_replay *r, struct llb_verifier *v)
 {
 	struct llb_sink sink = { .event = verify_event, .ctx = v };
-	struct llb_audit_view view = { .source = r->path, .stack = stack_of, .ctx = r };
+	struct llb_audit_view view = { .stack = stack_of, .ctx = r };
+	const char *name, *offset;
 	struct llb_audit *audit;
-	const char *name;
 	char text[256];
 	int ret;
 
 	compare_tables(out, r);
-	ret = llb_replay_run(out, r, &sink);
-	if (ret)
-		return ret;
+	ret = llb_reader_run(r->reader, &sink);
 	audit = llb_verifier_audit(v);
-	audit->cut_short = !llb_reader_complete(r->reader);
+	audit->damaged = ret < 0;
+	audit->cut_short = !ret && !llb_reader_complete(r->reader);
 	for (unsigned int i = 0; i < audit->nr_load; i++) {
 		name = llb_replay_array(r, audit->load[i].dev, audit->load[i].load);
 		snprintf(audit->load[i].name, sizeof(audit->load[i].name), "%s", name ? name : "");
 	}
+	offset = llb_reader_meta(r->reader, "clock_offset_ns");
+	view.clock_offset_ns = offset ? strtoll(offset, NULL, 10) : 0;
 	view.audit = audit;
 	view.about = about(r, text, sizeof(text));
 	llb_audit_print(out, &view);
-	return llb_audit_exit(audit);
+	return ret < 0 ? llb_replay_failed(out, r, ret) : llb_audit_exit(audit);
 }
 
 int llb_worse_exit(int a, int b)
@@ -188,6 +183,7 @@ int llb_replay_audit(struct llb_out *out, int argc, char **argv)
 			return llb_fail(out, LLB_EXIT_DATA, "not enough memory to verify");
 		if (i && !out->json)
 			llb_text(out, "\n");
+		out->source = argv[i];
 		ret = llb_replay_open(out, argv[i], &r);
 		if (!ret) {
 			ret = audit_one(out, &r, v);

@@ -16,16 +16,11 @@ struct llb_replay {
 int llb_replay_open(struct llb_out *out, const char *path, struct llb_replay *replay);
 void llb_replay_close(struct llb_replay *replay);
 
-/**
- * llb_replay_run() - push all its events into a sink
- *
- * Returns 0, LLB_EXIT_DATA after saying what is wrong with the file, or the
- * positive number that the sink returned.
- */
-int llb_replay_run(struct llb_out *out, struct llb_replay *replay, const struct llb_sink *sink);
+/* Say what an error of its reader means, after what was read is shown. LLB_EXIT_DATA. */
+int llb_replay_failed(struct llb_out *out, const struct llb_replay *replay, int error);
 
-/* Name of the array that a recording keeps for a load, or NULL. */
-const char *llb_replay_array(const struct llb_replay *replay, uint32_t dev, uint32_t load);
+/* Name of the array that a recording (struct llb_replay) keeps for a load, or NULL. */
+const char *llb_replay_array(const void *replay, uint32_t dev, uint32_t load);
 
 /* Verify recordings, one report each. Returns the exit status of the worst. */
 int llb_replay_audit(struct llb_out *out, int argc, char **argv);

@@ -26,16 +26,6 @@ double top_transition_rate(const struct top_row *row)
 	return sum;
 }
 
-uint64_t top_lost(const struct top *top)
-{
-	uint64_t sum = 0;
-
-	for (int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++)
-		if (kind != LLB_LOSS_STACK)
-			sum += top->counters.loss[kind];
-	return sum;
-}
-
 static double sort_key(const struct top_row *row, enum top_sort sort)
 {
 	switch (sort) {
@@ -121,17 +111,18 @@ static int sample_load(struct top *top, size_t i, double seconds)
 int top_sample(struct top *top)
 {
 	uint64_t now = session_now();
+	const struct llb_audit *audit;
 	double seconds = top->taken_ns ? (now - top->taken_ns) / 1e9 : 0;
 	int err = 0;
 
 	top->taken_ns = now;
-	top->unwatched = 0;
-	for (size_t i = 0; i < session_loads(top->session) && !err; i++) {
-		top->unwatched += session_load_at(top->session, i)->unwatched;
+	for (size_t i = 0; i < session_loads(top->session) && !err; i++)
 		err = sample_load(top, i, seconds);
-	}
 	qsort_r(top->row, top->nrow, sizeof(*top->row), compare, top);
-	return err ?: session_counters(top->session, &top->counters);
+	audit = session_audit(top->session);
+	top->lost = llb_audit_lost(audit);
+	top->unwatched = audit->unwatched;
+	return err;
 }
 
 void top_free(struct top *top)

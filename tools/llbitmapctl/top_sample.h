@@ -23,8 +23,8 @@ struct top {
 	struct top_row *row;
 	size_t nrow;
 	uint64_t taken_ns;
-	struct llb_counters counters;
-	size_t unwatched;
+	uint64_t lost; /* events, of the kinds that matter */
+	uint64_t unwatched;
 	enum top_sort sort;
 };
 
@@ -36,8 +36,5 @@ void top_free(struct top *top);
 double top_rate(const struct top_row *row, uint64_t now, uint64_t before);
 double top_action_rate(const struct top_row *row, int action); /* chunks */
 double top_transition_rate(const struct top_row *row); /* chunks, all actions */
-
-/* All losses that touch a verdict. */
-uint64_t top_lost(const struct top *top);
 
 #endif

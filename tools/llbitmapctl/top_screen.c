@@ -156,7 +156,7 @@ static struct top_row *picked_row(struct top_screen *s, struct top *top, size_t 
 
 static void draw_head(struct top_screen *s, struct top *top)
 {
-	uint64_t lost = top_lost(top);
+	uint64_t lost = top->lost;
 	time_t now = time(NULL);
 	char clock[16], loss[64];
 	struct tm tm;

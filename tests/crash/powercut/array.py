@@ -12,7 +12,7 @@ from vmtest.geometry import Layout
 from vmtest.member import BITMAP_HEADER, MD_MAGIC, SPARE_ROLES, BitmapImage, Member
 from vmtest.parity import ParityLayout
 
-from .log import SECTOR, generation
+from .log import SECTOR, generation, pattern
 
 SUPER_SECTORS = range(8, 16)
 ZEROES = bytes(SECTOR)

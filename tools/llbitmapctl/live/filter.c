@@ -9,27 +9,24 @@ static bool process_wanted(const struct session_filter *f, const struct llb_even
 	return !f->comm[0] || !memcmp(f->comm, e->comm, LLB_COMM_LEN);
 }
 
-static bool transition_wanted(const struct session_filter *f, const struct llb_event *e)
+struct llb_wanted filter_wanted(const struct session_filter *f)
 {
-	uint64_t first = e->transition.first, end = first + e->transition.count;
-	uint8_t from = e->transition.from, to = e->transition.to, action = e->transition.action;
-	uint32_t states = 0;
-
-	if (f->chunks && (first > f->last || end <= f->first))
-		return false;
-	if (f->actions && action < 32 && !(f->actions & 1u << action))
-		return false;
-	if (from < LLB_NR_STATES)
-		states |= 1u << from;
-	if (to < LLB_NR_STATES)
-		states |= 1u << to;
-	return !f->states || !states || (f->states & states);
+	return (struct llb_wanted){
+		.states = f->states ? f->states : ~0u,
+		.actions = f->actions ? f->actions : ~0u,
+		.first = f->chunks ? f->first : 0,
+		.last = f->chunks ? f->last : ~0ull,
+	};
 }
 
-/*
- * The programs apply the filter as well, for its price, but send what the session has to know
- * whatever it says: loads and their ends, sizes, violations.
- */
+static bool transition_wanted(const struct session_filter *f, const struct llb_event *e)
+{
+	struct llb_wanted wanted = filter_wanted(f);
+
+	return llb_wants(&wanted, e->transition.first, e->transition.count, e->transition.from,
+			 e->transition.to, e->transition.action);
+}
+
 bool filter_wants(const struct session_filter *f, const struct llb_event *e)
 {
 	if (f->types && !(f->types & 1u << e->type))

@@ -94,6 +94,7 @@ static int configure(struct session *s)
 {
 	struct llbitmap *skel = s->skel;
 	const struct session_config *c = &s->config;
+	struct llb_wanted wanted = filter_wanted(&c->filter);
 	uint32_t slots = c->slots;
 	int err;
 
@@ -104,10 +105,10 @@ static int configure(struct session *s)
 	skel->rodata->cfg_count_only = c->count_only;
 	skel->rodata->cfg_stacks = c->stacks;
 	skel->rodata->cfg_types = c->filter.types ? c->filter.types : ~0u;
-	skel->rodata->cfg_states = c->filter.states ? c->filter.states : ~0u;
-	skel->rodata->cfg_actions = c->filter.actions ? c->filter.actions : ~0u;
-	skel->rodata->cfg_first = c->filter.chunks ? c->filter.first : 0;
-	skel->rodata->cfg_last = c->filter.chunks ? c->filter.last : ~0ull;
+	skel->rodata->cfg_states = wanted.states;
+	skel->rodata->cfg_actions = wanted.actions;
+	skel->rodata->cfg_first = wanted.first;
+	skel->rodata->cfg_last = wanted.last;
 	skel->rodata->cfg_pid = c->filter.pid;
 	memcpy((void *)skel->rodata->cfg_comm, c->filter.comm, LLB_COMM_LEN);
 

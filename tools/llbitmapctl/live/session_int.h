@@ -54,7 +54,8 @@ struct session {
 	int sink_result;
 };
 
-/* filter.c: does an event that was seen belong to the stream? */
+/* filter.c: what the programs are told; does an event that they sent belong to the stream? */
+struct llb_wanted filter_wanted(const struct session_filter *f);
 bool filter_wants(const struct session_filter *f, const struct llb_event *e);
 
 /* slots.c */

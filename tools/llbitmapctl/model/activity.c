@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "activity.h"
+#include "audit.h"
 
 struct llb_activities *llb_activities_new(void)
 {
@@ -197,7 +198,8 @@ int llb_activities_event(void *activities, const struct llb_event *e)
 	if (e->ts_ns > all->last_ns)
 		all->last_ns = e->ts_ns;
 	if (e->type == LLB_EV_LOSS) {
-		all->lost += e->loss.count;
+		if (llb_loss_matters(e->loss.kind))
+			all->lost += e->loss.count;
 		return 0;
 	}
 	a = find(all, e);

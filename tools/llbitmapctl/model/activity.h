@@ -38,7 +38,7 @@ struct llb_activities {
 	struct llb_activity item[LLB_ACTIVITY_LOADS];
 	unsigned int nr;
 	uint64_t unwatched; /* loads without room */
-	uint64_t lost; /* sum of loss events */
+	uint64_t lost; /* events, of the kinds that matter */
 	uint64_t first_ns;
 	uint64_t last_ns;
 };

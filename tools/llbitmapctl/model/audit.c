@@ -15,7 +15,7 @@ uint64_t llb_audit_lost(const struct llb_audit *audit)
 	uint64_t sum = 0;
 
 	for (unsigned int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++)
-		if (kind != LLB_LOSS_STACK)
+		if (llb_loss_matters(kind))
 			sum += audit->loss[kind];
 	return sum;
 }
@@ -37,6 +37,8 @@ unsigned int llb_audit_doubts(const struct llb_audit *audit)
 	for (unsigned int i = 0; i < audit->nr_load; i++)
 		if (!audit->load[i].unwatched && !(audit->load[i].known && audit->load[i].based))
 			doubts |= LLB_DOUBT_BASE;
+	if (audit->damaged)
+		doubts |= LLB_DOUBT_DAMAGED;
 	if (!audit->nr_loads)
 		doubts |= LLB_DOUBT_EMPTY;
 	return doubts;

@@ -76,6 +76,7 @@ struct llb_audit {
 	uint64_t forgotten_baseless;
 	uint64_t unwatched; /* loads without room for their chunks */
 	bool cut_short; /* the recording ends before its end mark */
+	bool damaged; /* it could not be read to its end */
 };
 
 enum llb_verdict { LLB_PASS, LLB_FAIL, LLB_INCONCLUSIVE };
@@ -88,6 +89,7 @@ enum llb_doubt {
 	LLB_DOUBT_BASE = 8, /* a load without a complete snapshot */
 	LLB_DOUBT_UNWATCHED = 16, /* no slot for an array */
 	LLB_DOUBT_EMPTY = 32, /* no array seen at all */
+	LLB_DOUBT_DAMAGED = 64, /* recording not read to its end */
 };
 
 /* Row of cells[] for a state byte. */
@@ -101,7 +103,13 @@ static inline unsigned int llb_cell_row(uint8_t from)
 /* All sequence numbers known to be missing. */
 uint64_t llb_audit_missing(const struct llb_audit *audit);
 
-/* All events counted as lost, without what does not touch the verdict. */
+/* A stack that was not kept changes no figure and no verdict. */
+static inline bool llb_loss_matters(unsigned int kind)
+{
+	return kind != LLB_LOSS_STACK;
+}
+
+/* All events counted as lost, of the kinds that matter. */
 uint64_t llb_audit_lost(const struct llb_audit *audit);
 
 /* Bits of enum llb_doubt. */

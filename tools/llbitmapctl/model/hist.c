@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include "audit.h"
 #include "hist.h"
 
 void llb_hist_add(struct llb_hist *h, uint64_t value, uint64_t times)
@@ -31,25 +32,25 @@ uint64_t llb_hist_quantile(const struct llb_hist *h, double fraction)
 	return value < (double)h->max ? (uint64_t)value : h->max;
 }
 
-const char *llb_hist_name(enum llb_hist_kind kind)
+const char *llb_hist_name(enum llb_latency kind)
 {
 	static const char *const names[] = {
-		[LLB_HIST_DIRTY] = "Dirty before Clean",
-		[LLB_HIST_NEEDSYNC] = "NeedSync before Syncing",
-		[LLB_HIST_WRITEBACK] = "bitmap write",
-		[LLB_HIST_BARRIER] = "barrier wait",
-		[LLB_HIST_DAEMON] = "daemon pass",
+		[LLB_LAT_DIRTY] = "Dirty before Clean",
+		[LLB_LAT_NEEDSYNC] = "NeedSync before Syncing",
+		[LLB_LAT_WRITE] = "bitmap write",
+		[LLB_LAT_BARRIER] = "barrier wait",
+		[LLB_LAT_DAEMON] = "daemon pass",
 	};
 
-	return kind < LLB_NR_HISTS ? names[kind] : "?";
+	return kind < LLB_NR_LATENCIES ? names[kind] : "?";
 }
 
-const char *llb_hist_key(enum llb_hist_kind kind)
+const char *llb_hist_key(enum llb_latency kind)
 {
 	static const char *const keys[] = { "dirty", "need_sync", "bitmap_write", "barrier_wait",
 					    "daemon_pass" };
 
-	return kind < LLB_NR_HISTS ? keys[kind] : "?";
+	return kind < LLB_NR_LATENCIES ? keys[kind] : "?";
 }
 
 /* A load while it is there; times are 0 where not known. */
@@ -62,7 +63,9 @@ struct timed {
 };
 
 struct llb_hists {
-	struct llb_hist hist[LLB_NR_HISTS];
+	struct llb_hist_set set;
+	uint64_t first_ns;
+	uint64_t last_ns;
 	struct timed timed[LLB_HIST_LOADS];
 	unsigned int nr;
 };
@@ -81,9 +84,9 @@ void llb_hists_free(struct llb_hists *hists)
 	free(hists);
 }
 
-const struct llb_hist *llb_hists_get(const struct llb_hists *hists, enum llb_hist_kind kind)
+const struct llb_hist_set *llb_hists_get(const struct llb_hists *hists)
 {
-	return &hists->hist[kind];
+	return &hists->set;
 }
 
 static int find(struct llb_hists *hists, const struct llb_event *e, struct timed **result)
@@ -128,9 +131,9 @@ static void on_transition(struct llb_hists *hists, struct timed *t, const struct
 	if (first >= LLB_MAX_CHUNKS || count > LLB_MAX_CHUNKS - first)
 		return;
 	if (e->transition.from == LLB_DIRTY && e->transition.to == LLB_CLEAN)
-		h = &hists->hist[LLB_HIST_DIRTY];
+		h = &hists->set.hist[LLB_LAT_DIRTY];
 	else if (e->transition.from == LLB_NEEDSYNC && e->transition.to == LLB_SYNCING)
-		h = &hists->hist[LLB_HIST_NEEDSYNC];
+		h = &hists->set.hist[LLB_LAT_NEEDSYNC];
 	for (uint64_t c = first; c < first + count; c++) {
 		if (h)
 			add_since(h, t->since[c], e->ts_ns);
@@ -149,7 +152,7 @@ static void on_writeback(struct llb_hists *hists, struct timed *t, const struct 
 		*began = e->ts_ns;
 		return;
 	}
-	add_since(&hists->hist[LLB_HIST_WRITEBACK], *began, e->ts_ns);
+	add_since(&hists->set.hist[LLB_LAT_WRITE], *began, e->ts_ns);
 	*began = 0;
 }
 
@@ -159,7 +162,7 @@ static void on_daemon(struct llb_hists *hists, struct timed *t, const struct llb
 		t->pass_began = e->ts_ns;
 		return;
 	}
-	add_since(&hists->hist[LLB_HIST_DAEMON], t->pass_began, e->ts_ns);
+	add_since(&hists->set.hist[LLB_LAT_DAEMON], t->pass_began, e->ts_ns);
 	t->pass_began = 0;
 }
 
@@ -169,9 +172,16 @@ int llb_hists_event(void *ctx, const struct llb_event *e)
 	struct timed *t;
 	int ret;
 
+	if (!hists->first_ns || e->ts_ns < hists->first_ns)
+		hists->first_ns = e->ts_ns;
+	if (e->ts_ns > hists->last_ns)
+		hists->last_ns = e->ts_ns;
+	hists->set.duration_ns = hists->last_ns - hists->first_ns;
+	if (e->type == LLB_EV_LOSS && llb_loss_matters(e->loss.kind))
+		hists->set.lost += e->loss.count;
 	if (e->type == LLB_EV_BARRIER) {
 		if (e->barrier.op == LLB_BARRIER_WAIT)
-			llb_hist_add(&hists->hist[LLB_HIST_BARRIER], e->barrier.ns, 1);
+			llb_hist_add(&hists->set.hist[LLB_LAT_BARRIER], e->barrier.ns, 1);
 		return 0;
 	}
 	if (e->type != LLB_EV_TRANSITION && e->type != LLB_EV_WRITEBACK &&

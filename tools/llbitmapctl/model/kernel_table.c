@@ -65,7 +65,7 @@ int llb_kernel_table_parse(const char *text, struct llb_kernel_table *table)
 
 bool llb_rule_is_context(unsigned int rule)
 {
-	return rule >= LLB_RULE_PARITY_FIRST_WRITE && rule <= LLB_RULE_INIT_CLEAN;
+	return llb_rule_kind(rule) != LLB_ALWAYS;
 }
 
 void llb_kernel_table_print(char *text)

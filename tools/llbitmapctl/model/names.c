@@ -21,10 +21,11 @@ static const char *const action_names[] = {
 };
 
 static const struct {
+	enum llb_rule_kind kind;
 	const char *name, *when, *effect;
 } rules[] = {
-	[LLB_OK] = { "ok", "", "" },
-#define LLB_RULE(id, name, when, effect) [LLB_RULE_##id] = { name, when, effect },
+	[LLB_OK] = { LLB_ALWAYS, "ok", "", "" },
+#define LLB_RULE(id, kind, name, when, effect) [LLB_RULE_##id] = { kind, name, when, effect },
 #include "rules.def"
 };
 
@@ -91,6 +92,11 @@ const char *llb_state_key(uint8_t state)
 const char *llb_action_name(unsigned int action)
 {
 	return NAME(action_names, action);
+}
+
+enum llb_rule_kind llb_rule_kind(unsigned int rule)
+{
+	return rule < LLB_NR_RULES ? rules[rule].kind : LLB_ALWAYS;
 }
 
 const char *llb_rule_name(unsigned int rule)

@@ -11,6 +11,7 @@
 const char *llb_state_name(unsigned int state); /* "NeedSync" */
 const char *llb_state_key(uint8_t state); /* "need_sync", for JSON members */
 const char *llb_action_name(unsigned int action); /* "Startwrite" */
+enum llb_rule_kind llb_rule_kind(unsigned int rule);
 const char *llb_rule_name(unsigned int rule); /* "degraded-write"; "ok" for LLB_OK */
 const char *llb_rule_when(unsigned int rule);
 const char *llb_rule_effect(unsigned int rule);

@@ -10,10 +10,12 @@
 
 enum llb_rule {
 	LLB_OK = 0,
-#define LLB_RULE(id, name, when, effect) LLB_RULE_##id,
+#define LLB_RULE(id, kind, name, when, effect) LLB_RULE_##id,
 #include "rules.def"
 	LLB_NR_RULES,
 };
+
+enum llb_rule_kind { LLB_ALWAYS, LLB_SHOWN, LLB_SILENT };
 
 /* Sets of states and actions, as bits. */
 #define LLB_IN(state) (1u << LLB_##state)
@@ -91,36 +93,25 @@ static inline enum llb_rule llb_rule_check(__u8 from, __u8 action, __u8 to, __u3
  * llb_rule_applied() - the context rule that decided a legal transition
  *
  * Takes what llb_rule_check() takes, of an event that it found legal.
- * Returns the rule whose case made it so, LLB_RULE_TABLE if none was needed.
- * For the demands on Daemon, Discard and sync actions it is the rule whose
- * demand was met.
+ * Returns the rule whose case led elsewhere than the table, else the one whose
+ * demand was met, LLB_RULE_TABLE if none was needed.
  */
 static inline enum llb_rule llb_rule_applied(__u8 from, __u8 action, __u32 flags, int parity)
 {
 	__u32 in = llb_state_bit(from), on = action < LLB_NR_ACTIONS ? 1u << action : 0;
+	__u8 next = llb_table_next(from, action);
 
 	if (parity)
 		flags |= LLB_F_PARITY;
 #define LLB_CASE(id, from_set, action_set, set, clear, expected) \
-	if ((expected) != LLB_NEVER && (in & (from_set)) && (on & (action_set)) && \
-	    (flags & ((set) | (clear))) == (set) && \
-	    !(LLB_RULE_##id == LLB_RULE_STALE_ALL && from != LLB_UNWRITTEN)) \
+	if ((expected) != LLB_NEVER && (expected) != next && (in & (from_set)) && \
+	    (on & (action_set)) && (flags & ((set) | (clear))) == (set)) \
+		return LLB_RULE_##id;
+#define LLB_MET(id, action_set, set, clear) \
+	if ((on & (action_set)) && (flags & ((set) | (clear))) == (set)) \
 		return LLB_RULE_##id;
 #include "rules.def"
-	switch (action) {
-	case LLB_STARTWRITE:
-		return flags & LLB_F_DISCARD ? (flags & LLB_F_WHOLE ? LLB_RULE_WHOLE_DISCARD :
-								       LLB_RULE_PARTIAL_DISCARD) :
-					       LLB_RULE_TABLE;
-	case LLB_ENDSYNC:
-		return LLB_RULE_SYNCED_TO_END;
-	case LLB_DAEMON:
-		return LLB_RULE_DRAINED_CLEAN;
-	case LLB_DISCARD:
-		return LLB_RULE_WHOLE_DISCARD;
-	default:
-		return LLB_RULE_TABLE;
-	}
+	return LLB_RULE_TABLE;
 }
 
 #endif

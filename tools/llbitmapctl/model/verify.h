@@ -37,7 +37,7 @@ int llb_verify_event(struct llb_verifier *v, const struct llb_event *event);
  * llb_verifier_audit() - what was found so far
  *
  * Brings the figures up to date. The result lives as long as the verifier;
- * the caller may set `name` of a load and `cut_short`.
+ * the caller may set `name` of a load, `cut_short` and `damaged`.
  */
 struct llb_audit *llb_verifier_audit(struct llb_verifier *v);
 

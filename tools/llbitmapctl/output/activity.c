@@ -4,11 +4,11 @@
 #include "activity.h"
 #include "parts.h"
 
-static void item_text(struct llb_out *out, const struct llb_activity *a)
+static void item_text(struct llb_out *out, const struct llb_activity *a, const char *name)
 {
 	char buf[32];
 
-	llb_styled(out, LLB_BOLD, "%s", llb_dev_name(a->dev, buf, sizeof(buf)));
+	llb_styled(out, LLB_BOLD, "%s", name);
 	llb_text(out, " load %u: level %d, %u members, %" PRIu64 " chunks of %" PRIu64
 		 " KiB%s%s\n", a->load, a->level, a->members, a->chunks, a->chunk_sectors / 2,
 		 a->syncing ? ", syncing" : "", a->unloaded ? ", unloaded" : "");
@@ -31,12 +31,10 @@ static void item_text(struct llb_out *out, const struct llb_activity *a)
 	llb_text(out, "\n");
 }
 
-static void item_json(struct llb_out *out, const struct llb_activity *a)
+static void item_json(struct llb_out *out, const struct llb_activity *a, const char *name)
 {
-	char buf[32];
-
 	llb_json_object(out, NULL);
-	llb_json_string(out, "array", llb_dev_name(a->dev, buf, sizeof(buf)));
+	llb_json_string(out, "array", name);
 	llb_json_u64(out, "load", a->load);
 	llb_json_geometry(out, a->level, a->members, a->chunks, a->chunk_sectors);
 	llb_json_object(out, "counts");
@@ -59,25 +57,35 @@ static void item_json(struct llb_out *out, const struct llb_activity *a)
 	llb_json_close(out);
 }
 
+static void items(struct llb_out *out, const struct llb_activities *all, llb_load_name *name_of,
+		  const void *ctx)
+{
+	char buf[32];
+
+	for (unsigned int i = 0; i < all->nr; i++) {
+		const struct llb_activity *a = &all->item[i];
+		const char *name = name_of(ctx, a->dev, a->load) ?:
+				   llb_dev_name(a->dev, buf, sizeof(buf));
+
+		(out->json ? item_json : item_text)(out, a, name);
+	}
+}
+
 void llb_activities_print(struct llb_out *out, const struct llb_activities *all,
-			  const char *source)
+			  llb_load_name *name_of, const void *ctx)
 {
 	if (!out->json) {
-		for (unsigned int i = 0; i < all->nr; i++)
-			item_text(out, &all->item[i]);
-		if (all->lost)
-			llb_styled(out, LLB_WARN, "lost: %" PRIu64 " events\n", all->lost);
+		items(out, all, name_of, ctx);
+		llb_lost_text(out, all->lost);
 		if (all->unwatched)
 			llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n",
 				   all->unwatched);
 		return;
 	}
 	llb_json_begin(out);
-	llb_json_string(out, "source", source);
 	llb_json_u64(out, "duration_ns", all->last_ns - all->first_ns);
 	llb_json_array(out, "arrays");
-	for (unsigned int i = 0; i < all->nr; i++)
-		item_json(out, &all->item[i]);
+	items(out, all, name_of, ctx);
 	llb_json_close(out);
 	llb_json_u64(out, "lost", all->lost);
 	llb_json_u64(out, "unwatched", all->unwatched);

@@ -28,14 +28,14 @@ static const char *load_name(const struct llb_audit_load *load, char *buf, size_
 	return *load->name ? load->name : llb_dev_name(load->dev, buf, size);
 }
 
-/* Name of the array of an event. */
-static const char *event_array(const struct llb_audit *audit, const struct llb_event *e, char *buf,
-			       size_t size)
+/* The load that an event is of; NULL: not kept. */
+static const struct llb_audit_load *event_load(const struct llb_audit *audit,
+					       const struct llb_event *e)
 {
 	for (unsigned int i = 0; i < audit->nr_load; i++)
 		if (audit->load[i].dev == e->dev && audit->load[i].load == e->load)
-			return load_name(&audit->load[i], buf, size);
-	return llb_dev_name(e->dev, buf, size);
+			return &audit->load[i];
+	return NULL;
 }
 
 /* Entries of a history, oldest first; returns how many. */
@@ -102,18 +102,33 @@ static void history_text(struct llb_out *out, uint64_t history)
 	llb_text(out, "%s\n", nr ? "" : "nothing known");
 }
 
-static void violation_text(struct llb_out *out, const struct llb_violation *v, const char *array,
-			   const char *stack)
+/* What is to be told of a violation beside what is in it. */
+struct context {
+	const char *array;
+	const char *stack; /* or NULL */
+	uint64_t time_ns; /* since 1970; 0: not known */
+	uint64_t chunk_sectors; /* 0: not known */
+};
+
+static void violation_text(struct llb_out *out, const struct llb_violation *v,
+			   const struct context *c)
 {
 	const struct llb_event *e = &v->event;
-	char what[96], flags[256];
+	char what[96], flags[256], time[40];
+	uint64_t sector = v->chunk * c->chunk_sectors;
 
 	describe(e, what, sizeof(what));
 	llb_styled(out, LLB_BAD, "violation: %s", llb_rule_name(v->rule));
 	if (e->type == LLB_EV_NONE)
-		llb_text(out, "  %s: %s\n", array, what);
+		llb_text(out, "  %s", c->array);
 	else
-		llb_text(out, "  %s chunk %" PRIu64 ": %s\n", array, v->chunk, what);
+		llb_text(out, "  %s chunk %" PRIu64, c->array, v->chunk);
+	if (c->chunk_sectors)
+		llb_text(out, " (sectors %" PRIu64 "..%" PRIu64 ")", sector,
+			 sector + c->chunk_sectors - 1);
+	llb_text(out, ": %s\n", what);
+	if (c->time_ns)
+		llb_text(out, "  time     %s\n", llb_time_text(c->time_ns, time, sizeof(time)));
 	llb_text(out, "  rule     %s: %s\n", llb_rule_when(v->rule), llb_rule_effect(v->rule));
 	if (e->type == LLB_EV_NONE)
 		return;
@@ -130,12 +145,12 @@ static void violation_text(struct llb_out *out, const struct llb_violation *v, c
 	llb_text(out, "  process  %.*s (pid %u, thread %u) on CPU %u\n", LLB_COMM_LEN, e->comm,
 		 e->pid, e->tid, e->cpu);
 	history_text(out, v->history);
-	if (stack)
-		llb_stack_text(out, stack, "  stack    ", "           ");
+	if (c->stack)
+		llb_stack_text(out, c->stack, "  stack    ", "           ");
 }
 
-static void violation_json(struct llb_out *out, const struct llb_violation *v, const char *array,
-			   const char *stack)
+static void violation_json(struct llb_out *out, const struct llb_violation *v,
+			   const struct context *c)
 {
 	const struct llb_event *e = &v->event;
 	uint8_t entries[8];
@@ -144,13 +159,15 @@ static void violation_json(struct llb_out *out, const struct llb_violation *v, c
 
 	llb_json_object(out, NULL);
 	llb_json_string(out, "rule", llb_rule_name(v->rule));
-	llb_json_string(out, "array", array);
+	llb_json_string(out, "array", c->array);
 	llb_json_u64(out, "load", e->load);
 	llb_json_string(out, "event",
 			e->type == LLB_EV_NONE ? NULL : llb_event_type_name(e->type));
 	if (e->type == LLB_EV_NONE)
 		llb_json_u64(out, "repeated", e->word[0]);
 	llb_json_u64(out, "chunk", v->chunk);
+	if (c->chunk_sectors)
+		llb_json_u64(out, "offset_bytes", v->chunk * c->chunk_sectors * 512);
 	llb_json_string(out, "expected", llb_state_name(llb_past_state(v->history)));
 	if (e->type == LLB_EV_TRANSITION) {
 		llb_json_string(out, "from", llb_state_name(e->transition.from));
@@ -167,6 +184,8 @@ static void violation_json(struct llb_out *out, const struct llb_violation *v, c
 		llb_json_u64(out, "count", e->transition.count);
 	}
 	llb_json_u64(out, "ts_ns", e->ts_ns);
+	if (c->time_ns)
+		llb_json_u64(out, "time_ns", c->time_ns);
 	llb_json_u64(out, "pid", e->pid);
 	llb_json_u64(out, "tid", e->tid);
 	llb_json_string(out, "comm", e->comm);
@@ -179,23 +198,30 @@ static void violation_json(struct llb_out *out, const struct llb_violation *v, c
 		llb_json_close(out);
 	}
 	llb_json_close(out);
-	llb_json_string(out, "stack", stack);
+	llb_json_string(out, "stack", c->stack);
 	llb_json_close(out);
 }
 
 void llb_violation_print(struct llb_out *out, const struct llb_violation *v,
 			 const struct llb_audit_view *view)
 {
-	const char *stack = NULL, *array;
+	const struct llb_audit_load *load = event_load(view->audit, &v->event);
+	struct context c = {};
 	char buf[32];
 
+	c.array = load ? load_name(load, buf, sizeof(buf)) :
+			 llb_dev_name(v->event.dev, buf, sizeof(buf));
+	/* Others are of a page, or of none. */
+	if (load && (v->event.type == LLB_EV_TRANSITION || v->event.type == LLB_EV_SNAPSHOT))
+		c.chunk_sectors = load->chunk_sectors;
+	if (view->clock_offset_ns && v->event.ts_ns)
+		c.time_ns = v->event.ts_ns + (uint64_t)view->clock_offset_ns;
 	if (view->stack && v->event.stack >= 0)
-		stack = view->stack(view->ctx, v->event.stack);
-	array = event_array(view->audit, &v->event, buf, sizeof(buf));
+		c.stack = view->stack(view->ctx, v->event.stack);
 	if (out->json)
-		violation_json(out, v, array, stack);
+		violation_json(out, v, &c);
 	else
-		violation_text(out, v, array, stack);
+		violation_text(out, v, &c);
 }
 
 void llb_violation_note(struct llb_out *out, const struct llb_event *e, const char *array)
@@ -217,13 +243,6 @@ static bool is_cell(uint8_t from, uint8_t action)
 	return to != LLB_NONE && to != from;
 }
 
-/* Rules that show in events; the others show only by what does not happen. */
-static bool is_visible(unsigned int rule)
-{
-	return llb_rule_is_context(rule) && rule != LLB_RULE_DEGRADED_KEEP &&
-	       rule != LLB_RULE_RESYNC_FIRST && rule != LLB_RULE_CHECK_IS_BLIND;
-}
-
 static void coverage_text(struct llb_out *out, const struct llb_audit *audit)
 {
 	unsigned int cells = 0, seen = 0, rules = 0, applied = 0;
@@ -235,7 +254,7 @@ static void coverage_text(struct llb_out *out, const struct llb_audit *audit)
 				seen += audit->cells[s][a] != 0;
 			}
 	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
-		if (is_visible(r)) {
+		if (llb_rule_kind(r) == LLB_SHOWN) {
 			rules++;
 			applied += audit->applied[r] != 0;
 		}
@@ -248,7 +267,7 @@ static void coverage_text(struct llb_out *out, const struct llb_audit *audit)
 					 llb_state_name(s), llb_action_name(a),
 					 audit->cells[s][a], plural(audit->cells[s][a]));
 	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
-		if (is_visible(r) && audit->applied[r])
+		if (llb_rule_kind(r) == LLB_SHOWN && audit->applied[r])
 			llb_text(out, "  %-22s %12" PRIu64 " event%s\n", llb_rule_name(r),
 				 audit->applied[r], plural(audit->applied[r]));
 }
@@ -270,7 +289,7 @@ static void coverage_json(struct llb_out *out, const struct llb_audit *audit)
 	llb_json_close(out);
 	llb_json_object(out, "rules");
 	for (unsigned int r = 0; r < LLB_NR_RULES; r++)
-		if (is_visible(r))
+		if (llb_rule_kind(r) == LLB_SHOWN)
 			llb_json_u64(out, llb_rule_name(r), audit->applied[r]);
 	llb_json_close(out);
 	llb_json_close(out);
@@ -285,8 +304,10 @@ static const char *const doubt_texts[] = {
 	"no complete snapshot of a load",
 	"more arrays than can be watched",
 	"no array seen",
+	"the recording could not be read to its end",
 };
-static const char *const doubt_keys[] = { "loss", "gap", "cut", "base", "unwatched", "empty" };
+static const char *const doubt_keys[] = { "loss", "gap", "cut", "base", "unwatched", "empty",
+					 "damaged" };
 
 static void loads_text(struct llb_out *out, const struct llb_audit *audit)
 {
@@ -364,7 +385,7 @@ static void losses_text(struct llb_out *out, const struct llb_audit *audit)
 static void print_text(struct llb_out *out, const struct llb_audit *audit,
 		       const struct llb_audit_view *view)
 {
-	llb_styled(out, LLB_BOLD, "audit of %s\n", view->source);
+	llb_styled(out, LLB_BOLD, "audit of %s\n", out->source);
 	if (view->about)
 		llb_text(out, "%s\n", view->about);
 	loads_text(out, audit);
@@ -414,7 +435,6 @@ static void print_json(struct llb_out *out, const struct llb_audit *audit,
 	unsigned int doubts = llb_audit_doubts(audit);
 
 	llb_json_begin(out);
-	llb_json_string(out, "source", view->source);
 	llb_json_string(out, "about", view->about);
 	llb_json_string(out, "verdict", verdicts[llb_audit_verdict(audit)]);
 	llb_json_array(out, "doubts");

@@ -8,14 +8,14 @@
 
 struct llb_audit_view {
 	const struct llb_audit *audit; /* names the arrays of violations */
-	const char *source; /* file, or "live" */
-	const char *about; /* a line more on it, or NULL */
+	const char *about; /* a line more on its source, or NULL */
+	int64_t clock_offset_ns; /* from times of events to those since 1970; 0: not known */
 	/* Text of a stack id, or NULL; may be NULL itself. */
 	const char *(*stack)(void *ctx, int id);
 	void *ctx;
 };
 
-/* Print report and verdict; a JSON document of its own under --json. */
+/* Print report and verdict on out->source; a JSON document of its own under --json. */
 void llb_audit_print(struct llb_out *out, const struct llb_audit_view *view);
 
 /* One violation, with its history; inside a document under --json. */

@@ -17,7 +17,7 @@ static void bucket_text(struct llb_out *out, unsigned int i, uint64_t count, uin
 		 stars);
 }
 
-static void print_text(struct llb_out *out, enum llb_hist_kind kind, const struct llb_hist *h)
+static void print_text(struct llb_out *out, enum llb_latency kind, const struct llb_hist *h)
 {
 	static const struct {
 		const char *name;
@@ -46,7 +46,7 @@ static void print_text(struct llb_out *out, enum llb_hist_kind kind, const struc
 		bucket_text(out, i, h->bucket[i], most);
 }
 
-static void print_json(struct llb_out *out, enum llb_hist_kind kind, const struct llb_hist *h)
+static void print_json(struct llb_out *out, enum llb_latency kind, const struct llb_hist *h)
 {
 	llb_json_object(out, NULL);
 	llb_json_string(out, "name", llb_hist_key(kind));
@@ -69,24 +69,20 @@ static void print_json(struct llb_out *out, enum llb_hist_kind kind, const struc
 	llb_json_close(out);
 }
 
-void llb_hist_print(struct llb_out *out, enum llb_hist_kind kind, const struct llb_hist *hist)
-{
-	if (out->json)
-		print_json(out, kind, hist);
-	else
-		print_text(out, kind, hist);
-}
-
-void llb_hists_print(struct llb_out *out, const struct llb_hists *hists, const char *source)
+void llb_hists_print(struct llb_out *out, const struct llb_hist_set *set)
 {
 	if (out->json) {
 		llb_json_begin(out);
-		llb_json_string(out, "source", source);
+		llb_json_u64(out, "duration_ns", set->duration_ns);
 		llb_json_array(out, "histograms");
 	}
-	for (int kind = 0; kind < LLB_NR_HISTS; kind++)
-		llb_hist_print(out, (enum llb_hist_kind)kind,
-			       llb_hists_get(hists, (enum llb_hist_kind)kind));
-	if (out->json)
+	for (int kind = 0; kind < LLB_NR_LATENCIES; kind++)
+		(out->json ? print_json : print_text)(out, kind, &set->hist[kind]);
+	if (out->json) {
+		llb_json_close(out);
+		llb_json_u64(out, "lost", set->lost);
 		llb_json_end(out);
+	} else {
+		llb_lost_text(out, set->lost);
+	}
 }

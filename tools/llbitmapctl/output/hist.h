@@ -6,10 +6,7 @@
 #include "../model/hist.h"
 #include "output.h"
 
-/* One histogram: figures and bars; an object inside an array under --json. */
-void llb_hist_print(struct llb_out *out, enum llb_hist_kind kind, const struct llb_hist *hist);
-
-/* All of them; a document of its own under --json. */
-void llb_hists_print(struct llb_out *out, const struct llb_hists *hists, const char *source);
+/* All of them, figures and bars; a document of its own under --json. */
+void llb_hists_print(struct llb_out *out, const struct llb_hist_set *set);
 
 #endif

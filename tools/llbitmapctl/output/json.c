@@ -76,6 +76,8 @@ void llb_json_begin(struct llb_out *out)
 	llb_json_string(out, "schema", schema);
 	if (out->view)
 		llb_json_string(out, "view", out->view);
+	if (out->source)
+		llb_json_string(out, "source", out->source);
 }
 
 void llb_json_end(struct llb_out *out)

@@ -87,7 +87,7 @@ static void complain(struct llb_out *out, char line[LINE_MAX], const char *forma
 
 int llb_fail(struct llb_out *out, int exit, const char *format, ...)
 {
-	const char *command = out->command, *view = out->view;
+	const char *command = out->command, *view = out->view, *source = out->source;
 	char line[LINE_MAX];
 	va_list args;
 
@@ -96,7 +96,7 @@ int llb_fail(struct llb_out *out, int exit, const char *format, ...)
 	va_end(args);
 	if (out->json && !out->depth) {
 		out->command = "error";
-		out->view = NULL;
+		out->view = out->source = NULL;
 		llb_json_begin(out);
 		llb_json_string(out, "command", command);
 		llb_json_string(out, "error", line);
@@ -104,6 +104,7 @@ int llb_fail(struct llb_out *out, int exit, const char *format, ...)
 		llb_json_end(out);
 		out->command = command;
 		out->view = view;
+		out->source = source;
 		fflush(out->file);
 	}
 	return exit;

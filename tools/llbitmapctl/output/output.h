@@ -16,6 +16,7 @@ struct llb_out {
 	FILE *file;
 	const char *command; /* for the schema's name */
 	const char *view; /* JSON: which of several documents of the command; NULL: it has one */
+	const char *source; /* what it is of: a file, "live"; JSON: NULL where that is clear */
 	bool json;
 	bool colour;
 	int failed; /* errno of the first write that failed; a closed pipe does not count */
@@ -66,7 +67,7 @@ int llb_out_flush(struct llb_out *out);
 
 /*
  * JSON. A document begins with its schema, "llbitmapctl.<command>/1", and with
- * the view if there is one; it is one line.
+ * the view and the source if there is one; it is one line.
  */
 void llb_json_begin(struct llb_out *out);
 void llb_json_end(struct llb_out *out);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
+#include <inttypes.h>
 #include <string.h>
+#include <time.h>
+#include "../model/audit.h"
 #include "../model/names.h"
 #include "parts.h"
 
@@ -33,6 +36,18 @@ const char *llb_ns_text(uint64_t ns, char *buf, size_t size)
 	return buf;
 }
 
+const char *llb_time_text(uint64_t ns, char *buf, size_t size)
+{
+	time_t seconds = (time_t)(ns / 1000000000);
+	char date[32];
+	struct tm tm;
+
+	gmtime_r(&seconds, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+	snprintf(buf, size, "%s.%06uZ", date, (unsigned int)(ns % 1000000000 / 1000));
+	return buf;
+}
+
 void llb_json_geometry(struct llb_out *out, int level, uint64_t members, uint64_t chunks,
 		       uint64_t chunk_sectors)
 {
@@ -54,6 +69,25 @@ void llb_json_actions(struct llb_out *out, const char *key, const uint64_t count
 	for (uint8_t a = 0; a < LLB_NR_ACTIONS; a++)
 		llb_json_u64(out, llb_action_name(a), counts[a]);
 	llb_json_close(out);
+}
+
+void llb_lost_text(struct llb_out *out, uint64_t lost)
+{
+	if (lost)
+		llb_styled(out, LLB_WARN, "lost: %" PRIu64 " events\n", lost);
+}
+
+bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS])
+{
+	bool matters = false;
+
+	for (unsigned int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++) {
+		if (!loss[kind])
+			continue;
+		llb_note(out, "%" PRIu64 " lost: %s", loss[kind], llb_loss_name(kind));
+		matters |= llb_loss_matters(kind);
+	}
+	return matters;
 }
 
 void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead)

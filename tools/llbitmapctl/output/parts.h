@@ -13,6 +13,9 @@ const char *llb_dev_name(uint32_t dev, char *buf, size_t size);
 /* Nanoseconds as "1.23 ms". Returns buf. */
 const char *llb_ns_text(uint64_t ns, char *buf, size_t size);
 
+/* Nanoseconds since 1970 as "2026-11-27T09:00:00.123456Z". Returns buf. */
+const char *llb_time_text(uint64_t ns, char *buf, size_t size);
+
 /* Members of the object that is open: what a bitmap is like. Sectors of 512 bytes. */
 void llb_json_geometry(struct llb_out *out, int level, uint64_t members, uint64_t chunks,
 		       uint64_t chunk_sectors);
@@ -23,6 +26,12 @@ void llb_json_states(struct llb_out *out, const uint64_t counts[LLB_NR_STATES]);
 /* An object of chunks by action. */
 void llb_json_actions(struct llb_out *out, const char *key,
 		      const uint64_t counts[LLB_NR_ACTIONS]);
+
+/* How many events were lost, if any. */
+void llb_lost_text(struct llb_out *out, uint64_t lost);
+
+/* A remark for each kind of loss. Were there any that matter? */
+bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS]);
 
 /* Lines of a stack, each with @lead before it, the first one with @first. */
 void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead);

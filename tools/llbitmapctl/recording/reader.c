@@ -54,6 +54,63 @@ static ssize_t read_full(struct llb_reader *r, void *to, size_t size)
 	return (ssize_t)got;
 }
 
+/* Are there only zeros up to the file's end? How many in *zeros. Or -errno. */
+static int rest_is_zeros(struct llb_reader *r, size_t *zeros)
+{
+	ssize_t n;
+
+	for (*zeros = 0;; *zeros += (size_t)n) {
+		n = read_full(r, r->packed, sizeof(r->packed));
+		if (n <= 0)
+			return n ? (int)n : 1;
+		for (ssize_t i = 0; i < n; i++)
+			if (r->packed[i])
+				return 0;
+	}
+}
+
+static size_t zeros_before(const uint8_t *end, size_t size)
+{
+	size_t zeros = 0;
+
+	while (zeros < size && !end[-1 - (ssize_t)zeros])
+		zeros++;
+	return zeros;
+}
+
+/*
+ * So many zeros at the end are what a crash leaves where the file system had
+ * room for blocks, but not yet what is in them; fewer, a block's own.
+ */
+#define ZEROS_OF_A_CRASH sizeof(struct llb_block_header)
+
+/* A block that is @wrong, of whose payload this much was read: is it where the file was cut? */
+static int cut_or_damaged(struct llb_reader *r, size_t payload, int wrong)
+{
+	size_t own = zeros_before(r->packed + payload, payload), more;
+	int ret;
+
+	if (own == payload)
+		own += zeros_before((uint8_t *)(&r->header + 1), sizeof(r->header));
+	ret = rest_is_zeros(r, &more);
+	if (ret < 0)
+		return ret;
+	if (!ret || own + more < ZEROS_OF_A_CRASH)
+		return wrong;
+	r->ended = true;
+	return 0;
+}
+
+/* After the end mark. */
+static int read_nothing(struct llb_reader *r)
+{
+	size_t zeros;
+	int ret = rest_is_zeros(r, &zeros);
+
+	r->ended = true;
+	return ret ? (ret < 0 ? ret : 0) : damaged(r, "data after the end mark");
+}
+
 static int check_header(struct llb_reader *r)
 {
 	const struct llb_block_header *h = &r->header;
@@ -73,18 +130,18 @@ static int read_block(struct llb_reader *r)
 	int ret;
 
 	r->block_offset = r->offset;
+	if (r->complete)
+		return read_nothing(r);
 	n = read_full(r, &r->header, sizeof(r->header));
 	if (n < 0)
 		return (int)n;
-	if (r->complete)
-		return n ? damaged(r, "data after the end mark") : (r->ended = true, 0);
 	if ((size_t)n < sizeof(r->header)) {
 		r->ended = true;
 		return 0;
 	}
 	ret = check_header(r);
 	if (ret)
-		return ret;
+		return cut_or_damaged(r, 0, ret);
 	n = read_full(r, r->packed, r->header.csize);
 	if (n < 0)
 		return (int)n;
@@ -93,7 +150,8 @@ static int read_block(struct llb_reader *r)
 		return 0;
 	}
 	if (llb_payload_hash(&r->header, r->packed) != r->header.payload_hash)
-		return damaged(r, "the checksum of a block does not match");
+		return cut_or_damaged(r, r->header.csize,
+				      damaged(r, "the checksum of a block does not match"));
 	if (ZSTD_decompressDCtx(r->dctx, r->data, LLB_REC_BLOCK, r->packed, r->header.csize) !=
 	    r->header.usize)
 		return damaged(r, "a block cannot be unpacked");

@@ -66,7 +66,7 @@ int llb_writer_flush(struct llb_writer *w);
  */
 int llb_writer_finish(struct llb_writer *w);
 
-/* Bytes in the file and events so far. */
+/* What the file holds: bytes, and events. */
 uint64_t llb_writer_bytes(const struct llb_writer *w);
 uint64_t llb_writer_events(const struct llb_writer *w);
 
@@ -98,7 +98,8 @@ void llb_reader_close(struct llb_reader *r);
 /**
  * llb_reader_run() - push all events into a sink
  *
- * Returns 0 at the end of the file (see llb_reader_complete()), what the sink
+ * Returns 0 at the end of the file or where it was cut (see
+ * llb_reader_complete()), which is also where only zeros follow; what the sink
  * returned if not 0, -EBADMSG at a damaged block, -errno of read.
  */
 int llb_reader_run(struct llb_reader *r, const struct llb_sink *sink);

@@ -7,6 +7,7 @@
 #include <zstd.h>
 #include "../model/kernel_table.h"
 #include "format.h"
+#include "syncer.h"
 
 /*
  * A negative level packs what repeats and leaves the rest as it is. Packing
@@ -19,7 +20,7 @@ struct llb_writer {
 	int error; /* -errno, sticky */
 	ZSTD_CCtx *cctx;
 	uint64_t bytes; /* whole blocks in the file */
-	uint64_t events;
+	uint64_t events; /* in them */
 	uint32_t blocks;
 	uint32_t meta_bytes;
 	struct llb_encoder encoder;
@@ -183,6 +184,8 @@ int llb_writer_flush(struct llb_writer *w)
 	if (w->error || !w->pending)
 		return w->error;
 	ret = write_block(w, LLB_BLOCK_EVENTS, w->data, w->used, w->pending);
+	if (!ret)
+		w->events += w->pending;
 	w->pending = 0;
 	w->used = 0;
 	llb_encoder_reset(&w->encoder);
@@ -205,7 +208,6 @@ int llb_writer_event(void *writer, const struct llb_event *event)
 	}
 	w->used += n;
 	w->pending++;
-	w->events++;
 	return 0;
 }
 
@@ -220,10 +222,7 @@ int llb_writer_finish(struct llb_writer *w)
 	ret = write_block(w, LLB_BLOCK_END, &end, sizeof(end), 1);
 	if (ret)
 		return ret;
-	/* Pipes and the like cannot be synced, and need not be. */
-	if (fsync(w->fd) && errno != EINVAL && errno != EROFS)
-		w->error = -errno;
-	return w->error;
+	return w->error = llb_sync_data(w->fd);
 }
 
 uint64_t llb_writer_bytes(const struct llb_writer *w)
