@@ -129,6 +129,9 @@ class Trace:
 
 # -- device mapper ----------------------------------------------------------------------------------
 
+HOLD = 3_600_000        # ms. A new table has dm-delay let go at once what it holds
+
+
 class Mapped:
     """A device-mapper device over a whole disk, as a member whose behaviour can change.
 
@@ -163,9 +166,13 @@ class Mapped:
             at = first + count
         return "\n".join(lines)
 
+    def prepare(self, *ranges):
+        """As load(), but it counts only when the device is resumed."""
+        self.vm.run(["dmsetup", "load", self.name], stdin=self._table(ranges) + "\n")
+
     def load(self, *ranges):
-        self.vm.run(["dmsetup", "load", self.name, "--table", self._table(ranges)])
-        self.vm.run(["dmsetup", "resume", "--noflush", self.name])
+        self.vm.run(f"dmsetup load {self.name} && dmsetup resume --noflush {self.name}",
+                    stdin=self._table(ranges) + "\n")
 
     def slow_range(self, milliseconds, first=AREA_BEGIN, count=AREA_SECTORS):
         """For load(): writes (reads and flushes not) to a range take their time."""
@@ -206,6 +213,38 @@ def delayed(members, milliseconds, *where):
         member.plain()
 
 
+class Gate:
+    """What held() gives."""
+
+    def __init__(self, members, where):
+        self.vm = members[0].vm
+        self.names = [member.name for member in members]
+        for member in members:
+            member.delay_writes(HOLD, *where)
+            member.prepare()
+        self.closed = True
+
+    def open(self):
+        """What waits at the members goes on, and nothing is held any more. One command, as there
+        may not be much time."""
+        self.vm.run("\n".join(f"dmsetup resume --noflush {name} || exit" for name in self.names))
+        self.closed = False
+
+
+@contextlib.contextmanager
+def held(members, *where):
+    """with held(members) as gate: ...; gate.open()
+
+    Their writes to the bitmap's area, or to `where`, do not get there before gate.open(): a window
+    that stays open until everybody is seen to be in it, and that no slow machine can miss. Only a
+    drain does not wait for ever: it gives up 5 s after it began.
+    """
+    gate = Gate(members, where)
+    yield gate
+    if gate.closed:
+        gate.open()
+
+
 # -- small things -------------------------------------------------------------------------------------
 
 def errno_of(vm, path, text):
@@ -230,8 +269,77 @@ def begin_write(vm, array, sector, pattern=0x41):
                     f"iflag=fullblock count=1 conv=notrunc status=none", timeout=30)
 
 
+def begin_flush(vm, trace, array):
+    """A flush in the background; the daemon has begun its pass, and drains what it finds."""
+    before = len(trace.recorded("daemon", op="begin"))
+    process = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
+    wait_until(vm, lambda: len(trace.recorded("daemon", op="begin")) > before)
+    return process
+
+
+SUBMIT = """
+import ctypes, mmap, os, struct, sys
+# io_submit() of several 4 KiB writes at once: below a plug, so that they go out together
+path, first, count, start = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.syscall.restype = ctypes.c_long
+fd = os.open(path, os.O_WRONLY | os.O_DIRECT)
+data = mmap.mmap(-1, 4096)
+data.write(b"B" * 4096)
+where = ctypes.addressof(ctypes.c_char.from_buffer(data))
+context = ctypes.c_ulong(0)
+assert libc.syscall(206, 64, ctypes.byref(context)) == 0
+blocks = [ctypes.create_string_buffer(struct.pack("<QIIHhIQQqQII", i, 0, 0, 1, 0, fd, where, 4096,
+                                                  (first + 8 * i) * 512, 0, 0, 0), 64)
+          for i in range(count)]
+pointers = (ctypes.c_void_p * count)(*[ctypes.addressof(block) for block in blocks])
+events = ctypes.create_string_buffer(32 * count)
+print("ready", flush=True)
+with open(start) as gate:
+    gate.read()
+assert libc.syscall(209, context, count, pointers) == count
+assert libc.syscall(208, context, count, count, events, None) == count
+for i in range(count):
+    assert struct.unpack_from("<q", events, 32 * i + 16)[0] == 4096
+"""
+
+
+class ReadyWriter:
+    """`count` writes of 4 KiB one after the other, handed over at once when it is told to go().
+
+    The program runs already, with the array open, and waits at a FIFO: under emulation one takes
+    seconds to start. An open reads from the array, which may have to wait as well.
+    """
+
+    def __init__(self, vm, array, sector, count=1):
+        self.vm = vm
+        self.count = count
+        self.start = vm.run("f=$(mktemp -u) && mkfifo $f && echo $f").stdout.strip()
+        self.process = vm.spawn(["python3", "-c", SUBMIT, array, sector, count, self.start])
+        wait_until(vm, lambda: self.process.output()[0] == "ready\n")
+
+    def go(self):
+        self.vm.run(f"echo > {self.start}; rm {self.start}")
+
+    def arrived(self, trace):
+        """Its writes that have got as far as the array; of block_bio_queue."""
+        return [event for event in trace.recorded("block_bio_queue", dev="9,0")
+                if event.task.startswith("python3") and "W" in event.rwbs]
+
+    def go_and_arrive(self, trace):
+        """go(), until all its writes have got as far as the array."""
+        self.go()
+        wait_until(self.vm, lambda: len(self.arrived(trace)) == self.count)
+
+    def wait(self):
+        return self.process.wait()
+
+
 def outcome_is_stored(array):
-    """Waits for md's thread, which stores what the first load decided; maybe after mdadm is done."""
+    """Waits for md's thread, which stores what the first load decided; maybe after mdadm is done.
+
+    For who looks at the disks of an array that nobody wrote to yet, or stops it: if the stop is
+    faster, the next assembly is the first use again."""
     wait_until(array.vm, lambda: all(image.bitmap().events for image in array.member_images()))
 
 
@@ -291,6 +399,12 @@ def hot_add(vm, array):
 def member_writes(vm, member):
     """Sectors written to a member since boot."""
     return int(vm.read(f"/sys/block/{str(member).rpartition('/')[2]}/stat").split()[6])
+
+
+def wait_until_in(vm, command, function):
+    """Until the only process of that name is in a function of the kernel, and waits there."""
+    wait_until(vm, lambda: f" {function}+" in vm.run(f"cat /proc/$(pgrep -x {command})/stack",
+                                                     check=False).stdout)
 
 
 def wait_until(vm, condition, timeout=30, what="it does not happen"):

@@ -90,6 +90,7 @@ def test_new_name(vm, level, disks, update, expected):
     with Trace(vm) as trace:
         array.assemble(extra=update.split())
         array.readwrite()
+        array.wait_in_sync()
         array.wait_sync()
     assert re.search(expected, vm.run(f"mdadm --detail {array}").stdout)
     load, = trace.events("load")
@@ -117,7 +118,6 @@ def test_bitmap_of_another_array(vm, level, disks):
     before = hashes(array.members)
     mark = vm.log.size()
     assert not array.assemble(check=False)
-    vm.run("sleep 0.2")
     assert "another UUID" in vm.dmesg(mark)
     assert "refused: no member has a good bitmap superblock" in vm.dmesg(mark)
     assert not array.has("llbitmap")
@@ -321,9 +321,7 @@ def test_states_of_newer_kernels(vm, level, disks):
         make_unequal(array, chunk)
     forget(array)
     with Trace(vm) as trace:
-        array.assemble()
-        array.readwrite()
-        array.wait_sync()
+        array.bring_up()
     assert trace.chunks("Startsync") == trace.chunks("Endsync") == [30, 31, 32]
     assert mismatches(array) == 0
     array.flush()
@@ -344,9 +342,7 @@ def test_bitmap_behind_the_array(vm, level, disks):
     make_unequal(array, chunks - 1)
     forget(array)
     with Trace(vm) as trace:
-        array.assemble()
-        array.readwrite()
-        array.wait_sync()
+        array.bring_up()
     load, = trace.events("load")
     assert (load.decision, load.events, load.array) == ("stale", events - 1, events)
     assert trace.chunks("Stale") == trace.chunks("Endsync") == list(range(chunks))
@@ -397,6 +393,6 @@ def test_status(vm, level, disks):
     array.wait_sync()
     line(whole)
     detail("State : (clean|active) *\n")
-    vm.run(f"mdadm --grow {array} --bitmap=none")
+    array.remove_bitmap()
     assert "bitmap" not in vm.read("/proc/mdstat")
     assert "Intent Bitmap" not in vm.run(f"mdadm --detail {array}").stdout

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from support import wait_until
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, disk=DiskOptions(size="128M"))
@@ -94,19 +95,24 @@ def test_choice_before_the_array_runs(vm):
     vm.run("modprobe md-mod; echo md77 > /sys/module/md_mod/parameters/new_array")
     path = "/sys/block/md77/md/bitmap_type"
     monitor = vm.spawn("udevadm monitor --kernel --subsystem-match=block")
-    vm.run("sleep 1")
+
+    def told(times):
+        """What the monitor has said by the time that it tells of one more event, of ours."""
+        vm.write("/sys/block/vda/uevent", "add")
+        wait_until(vm, lambda: len(re.findall(r"add .*/vda ", monitor.output()[0])) == times)
+        return monitor.output()[0]
+
+    wait_until(vm, lambda: "KERNEL - " in monitor.output()[0])
 
     assert errno_of(vm, path, "bitmap") is None
     assert re.match(r"none \[bitmap\]", vm.read(path))
     assert errno_of(vm, path, "1") is None
-    vm.run("sleep 1")
-    assert monitor.output()[0].count("change") == 1, monitor.output()[0]
+    assert told(1).count("change") == 1, monitor.output()[0]
     assert errno_of(vm, "/sys/block/md77/md/bitmap_version", "0") is None
     assert re.match(r"\[none\] bitmap", vm.read(path))
-    vm.run("sleep 1")
+    assert told(2).count("change") == 2, monitor.output()[0]
     monitor.signal(15)
     monitor.wait(check=False)
-    assert monitor.output()[0].count("change") == 2, monitor.output()[0]
 
     assert errno_of(vm, path, "bitmap") is None
     vm.run("echo clear > /sys/block/md77/md/array_state")

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from support import AREA_BEGIN, HEADER, Trace, hot_add, on_disk, states, write
+from support import AREA_BEGIN, HEADER, Trace, hot_add, on_disk, outcome_is_stored, states, write
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="512M"))
@@ -56,6 +56,7 @@ def test_new_array(vm, level, disks, assume_clean):
     assert array.bits()[state.lower()] == chunks == sum(array.bits().values())
 
     # nobody wrote to the array or stopped it, and all members have the bitmap already
+    outcome_is_stored(array)
     for image in array.member_images():
         superblock(array, image, chunks)
         assert image.bitmap().states() == bytes([1 if assume_clean else 0]) * chunks

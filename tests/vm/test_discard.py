@@ -3,7 +3,8 @@
 import pytest
 
 from order import check_order, data_writes
-from support import Trace, discard, keep_active, mapped_members, on_disk, states, write
+from support import (ReadyWriter, Trace, discard, held, keep_active, mapped_members, on_disk, states,
+                     wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128                 # sectors
@@ -101,22 +102,6 @@ def test_partial_discard_loses_nothing(vm, level, disks):
         expect(images, layout, sector, b"\x61" * 512)
 
 
-MEANWHILE = """
-import fcntl, mmap, os, struct, sys, threading, time
-# opened once: an open reads from the device, and waits there for a discard to end
-path, first, count, where = sys.argv[1], *(int(arg) * 512 for arg in sys.argv[2:])
-fd = os.open(path, os.O_RDWR | os.O_DIRECT)
-data = mmap.mmap(-1, 4096)
-data.write(b"3" * 4096)
-BLKDISCARD = 0x1277
-thread = threading.Thread(target=fcntl.ioctl, args=(fd, BLKDISCARD, struct.pack("QQ", first, count)))
-thread.start()
-time.sleep(0.5)
-os.pwritev(fd, [data], where)
-thread.join()
-"""
-
-
 @pytest.mark.parametrize("level, base, count", [(1, 0, 8), (10, 0, 8), (1, 3072, 1)])
 def test_write_during_a_discard(vm, level, base, count):
     """Its chunk does not become Unwritten; the others do. Chunk 3072 is the first of a page, and a
@@ -127,13 +112,17 @@ def test_write_during_a_discard(vm, level, base, count):
     assert array.metadata()["chunks"] > base + 10
     write(vm, array, base * CHUNK, 10 * CHUNK)
     array.flush()
-    for member in members:
-        member.delay_writes(1500, 272, 500000)
-    with Trace(vm, *BLOCK) as trace:
-        vm.run(["python3", "-c", MEANWHILE, str(array), base * CHUNK, count * CHUNK, hit * CHUNK])
+    late = ReadyWriter(vm, array, hit * CHUNK)
+    with held(members, 272, 500000) as gate, Trace(vm, *BLOCK) as trace:
+        dropping = vm.spawn(f"blkdiscard -f -o {base * CHUNK * 512} -l {count * CHUNK * 512} {array}")
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue",
+                                                                  dev=members[0].number)
+                                if "D" in event.rwbs])
+        late.go_and_arrive(trace)
+        gate.open()
+        dropping.wait()
+        late.wait()
         array.flush()
-    for member in members:
-        member.plain()
     queued = trace.events("block_bio_queue", dev="9,0")
     dropped = max(event.time for event in queued if "D" in event.rwbs)
     wrote = min(event.time for event in queued if "W" in event.rwbs)

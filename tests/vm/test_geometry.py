@@ -6,8 +6,8 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, HEADER, Trace, disk_prefix, errno_of, on_disk, states, wait_until,
-                     write)
+from support import (AREA_BEGIN, HEADER, Trace, disk_prefix, errno_of, on_disk, outcome_is_stored,
+                     states, wait_until, write)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="6T"))
@@ -74,6 +74,7 @@ def test_a_member_with_another_bitmap(vm):
     """The newest bitmap of the array's own is taken, and all members get all of it: the one with
     another may be the only one that is left at the next assembly."""
     array = vm.create_array(level=1, disks=2, size=384 << 10)
+    outcome_is_stored(array)
     array.stop()
     chunks = len(on_disk(array)[0])
     image = array.member_images()[0]
@@ -108,6 +109,7 @@ def test_stale_is_stored_before_it_is_over(vm):
     tell that it is up to date: a power cut in between has the load repeated, one after it forgets
     nothing."""
     array = vm.create_array(level=1, disks=2, size=384 << 10)
+    outcome_is_stored(array)
     array.stop()
     image = array.member_images()[0]
     area = (image.super_offset + image.bitmap_offset) * 512
@@ -141,12 +143,19 @@ def test_stale_is_stored_before_it_is_over(vm):
 def test_tiny(vm, size):
     """One chunk, less than one, a little more."""
     array = vm.create_array(level=1, disks=2, size=size)
-    assert array.metadata()["chunks"] == -(-size // 64)
+    chunks = array.metadata()["chunks"]
+    assert chunks == -(-size // 64)
+    array.set("llbitmap/daemon_sleep", 3600)
     vm.run(f"dd if=/dev/urandom of={array} bs={size}k count=1 oflag=direct status=none")
+    assert array.bits()["dirty"] == chunks
     vm.run(f"blkdiscard -f -o 0 -l 4096 {array}")
-    assert array.bits()["dirty"] == array.metadata()["chunks"]
+    if size == 4:                       # all there is: a whole chunk
+        array.flush()
+        assert array.bits()["unwritten"] == 1
+    else:
+        assert array.bits()["dirty"] == chunks
     array.set("llbitmap/mark", "0")
-    assert errno_of(vm, f"{array.sysfs}/llbitmap/mark", str(array.metadata()["chunks"])) == "EINVAL"
+    assert errno_of(vm, f"{array.sysfs}/llbitmap/mark", str(chunks)) == "EINVAL"
     array.wait_in_sync()
     array.wait_sync()
     check(vm, array, size * KIB)

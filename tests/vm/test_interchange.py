@@ -141,8 +141,7 @@ def test_unclean(vm, block, level, disks, size):
     check(array, states, b"\x9c" * (HEADER - 256), b"\x9c" * AREA_SECTORS * 512)
 
     # in the middle of a resync
-    array.set("sync_speed_max", 2000)
-    array.set("sync_speed_min", 1000)
+    array.set("sync_max", 256 * CHUNK)
     array.set("llbitmap/mark", "200-299")
     array.set("sync_action", "idle")
     wait_until(vm, lambda: array.bits()["syncing"] > 2)

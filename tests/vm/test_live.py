@@ -3,10 +3,11 @@
 import json
 import shlex
 import signal
-import time
 
 import pytest
 
+from support import wait_until
+from test_audit import ready
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=8, disk=DiskOptions(size="128M"), memory="1G")
@@ -32,22 +33,9 @@ def array(vm):
     return vm.create_array(level=10, disks=4, bitmap="lockless", assume_clean=True)
 
 
-def wait_for(process, text):
-    """Until a background command has said so."""
-    for _ in range(600):
-        if text in process.output()[0] + process.output()[1]:
-            return
-        time.sleep(0.1)
-    raise AssertionError(f"{text!r} did not come: {process.output()}")
-
-
 def attached(vm):
-    """Until some session has its programs on the tracepoints."""
-    for _ in range(100):
-        if vm.run("ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q bpf_link", check=False).rc == 0:
-            return
-        time.sleep(0.1)
-    raise AssertionError("nothing attached")
+    """Until a session watches: all its programs are on the tracepoints, and it is nobody."""
+    wait_until(vm, lambda: ready(vm, 1), what="nothing attached")
 
 
 def nothing_left(vm):
@@ -88,7 +76,6 @@ def test_audit_ended_in_the_middle_of_a_load_is_exact(vm, array):
     for sig in (signal.SIGINT, signal.SIGTERM):
         audit = vm.spawn("llbitmapctl audit --json")
         attached(vm)
-        time.sleep(3)
         # By now nothing is left of root but its name.
         assert vm.run("grep CapEff /proc/$(pgrep -xn llbitmapctl)/status").stdout.split()[1] == "0" * 16
         audit.signal(sig)
@@ -96,7 +83,7 @@ def test_audit_ended_in_the_middle_of_a_load_is_exact(vm, array):
         [doc] = documents(result.stdout)
         assert (result.rc, doc["verdict"]) == (0, "pass"), result
         assert nothing_left(vm)
-    load.signal(signal.SIGTERM)
+    load.signal(signal.SIGKILL)
     load.wait(check=False)
 
 
@@ -233,15 +220,21 @@ def test_recording_outlives_a_power_cut(vm, array):
 
 def test_hist(vm, array):
     flush = f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush"
-    [doc] = documents(tool(vm, f"hist --json -- bash -c '{FIO.format(array, '8M')}; {flush}'").stdout)
+    load = FIO.format(array, "8M") + " --iodepth=1"         # no bitmap writes are shared
+    [doc] = documents(tool(vm, f"hist --json -- bash -c '{load}; {flush}'").stdout)
     counts = {h["name"]: h["count"] for h in doc["histograms"]}
     assert counts["dirty"] > 50 and counts["bitmap_write"] > 10 and counts["daemon_pass"] > 0
 
 
 def test_top(vm, array):
-    load = vm.spawn(f"sleep 2; {FIO.format(array, '16M')}")
-    docs = documents(tool(vm, "top --json -n 6 -i 1").stdout)
-    load.wait()
+    array.set("llbitmap/daemon_sleep", 3600)
+    top = vm.spawn("exec llbitmapctl top --json -n 6 -i 1")
+    attached(vm)
+    load = vm.spawn(f"while :; do dd if=/dev/zero of={array} bs=64k oflag=direct status=none; "
+                    f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush; done")
+    docs = documents(top.wait().stdout)
+    load.signal(signal.SIGKILL)
+    load.wait(check=False)
     assert len(docs) == 6 and all(d["lost"] == 0 for d in docs)
     assert any(d["arrays"][0]["chunks_per_second"]["Startwrite"] > 0 for d in docs)
     assert docs[-1]["arrays"][0]["counts"]["dirty"] > 0

@@ -66,7 +66,7 @@ def crawl(array):
     array.set("sync_speed_min", 1)
     array.set("sync_speed_max", 20)
     array.vm.run(f"dd if=/dev/urandom of={array} bs=64k oflag=direct status=none "
-                 f"seek={LOW * width // 128} count={16 * width}")
+                 f"seek={LOW * width // 128} count={64 * width}")
 
 
 def untouched(array, disk):

@@ -4,10 +4,10 @@ for no other."""
 import pytest
 
 from order import check_order, data_writes
-from support import (Trace, begin_write, keep_active, mapped_members, on_disk, states, wait_until,
-                     write)
+from support import (ReadyWriter, Trace, begin_write, held, keep_active, mapped_members, on_disk, states,
+                     wait_until, write)
 from test_parity import all_comes_back, perform, plan
-from test_write import BLOCK, NOWAIT, SUBMIT
+from test_write import BLOCK, NOWAIT
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="96M"))
@@ -54,15 +54,14 @@ def test_bitmap_before_data_and_parity(vm, slow, level, disks, assume_clean):
 def test_second_writer_waits(vm, slow, level, disks):
     """In the same chunk, other stripes of it, while the bitmap write is on its way."""
     array, members = slow(level, disks)
-    for member in members:
-        member.delay_writes(2500)
-    with Trace(vm, *BLOCK) as trace:
+    late = ReadyWriter(vm, array, 264, 8)
+    with held(members) as gate, Trace(vm, *BLOCK) as trace:
         first = begin_write(vm, array, 256)
         wait_until(vm, lambda: trace.recorded("writeback", op="begin"))
-        vm.run(["python3", "-c", SUBMIT, str(array), "264", "8"])
+        late.go_and_arrive(trace)
+        gate.open()
         first.wait()
-    for member in members:
-        member.plain()
+        late.wait()
     begin, end = trace.events("writeback")[:2]
     second = [event for event in trace.events("block_bio_queue", dev="9,0")
               if event.task.startswith("python3") and "W" in event.rwbs]

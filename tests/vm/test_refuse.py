@@ -26,7 +26,6 @@ def create(vm, options, disks, reason):
     mark = vm.log.size()
     result = vm.run(f"mdadm --create /dev/md9 --run --assume-clean {options} "
                     + " ".join(map(str, disks)), check=False)
-    vm.run("sleep 0.2")
     log = vm.dmesg(mark)
     state = vm.run("cat /sys/block/md9/md/array_state 2>/dev/null", check=False).stdout.strip()
     vm.run("mdadm --stop /dev/md9", check=False)
@@ -55,7 +54,6 @@ def refuses_to_add(vm, md, reason):
     wait_until(vm, lambda: errno_of(vm, f"{md}/bitmap/location", "+8") != "EBUSY")
     # Python's name of EOPNOTSUPP
     assert errno_of(vm, f"{md}/bitmap/location", "+8") == "ENOTSUP"
-    vm.run("sleep 0.2")
     log = vm.dmesg(mark)
     assert re.search(rf"llbitmap.* refused: {re.escape(reason)}$", log, re.MULTILINE), log
     assert vm.read(f"{md}/bitmap/location") == "none"
@@ -133,7 +131,6 @@ def by_hand(vm, setup, members, size=65536):
     vm.run("cd /sys/block/md_hand/md; echo active > array_state", check=False)
     found = (vm.read("/sys/block/md_hand/md/bitmap/location"),
              vm.exists("/sys/block/md_hand/md/llbitmap"))
-    vm.run("sleep 0.2")
     log = vm.dmesg(mark)
     vm.run("echo clear > /sys/block/md_hand/md/array_state", check=False)
     return *found, log
@@ -158,7 +155,6 @@ def start_again(vm, disks, wanted):
         vm.write(f"{md}/new_dev", vm.read(f"/sys/block/{str(disk)[5:]}/dev"))
     mark = vm.log.size()
     error = errno_of(vm, f"{md}/array_state", "active")
-    vm.run("sleep 0.2")
     log = vm.dmesg(mark)
     assert not vm.exists(f"{md}/llbitmap")
     vm.write(f"{md}/array_state", "clear")
@@ -202,7 +198,6 @@ def refused(array, *commands, reason="remove the lockless bitmap first"):
     for command in commands:
         mark = array.vm.log.size()
         result = array.vm.run(command, check=False)
-        array.vm.run("sleep 0.2")
         assert result.rc != 0, command
         log = array.vm.dmesg(mark)
         assert reason in log, (command, log, result.stderr)
@@ -272,7 +267,7 @@ def test_the_advice_works_after_a_refusal(vm):
     write(vm, array, 0, 1024)
     refused(array, f"mdadm --grow {array} --chunk=64")
     assert array.get("sync_action") == "frozen", "then the documentation can be shorter"
-    vm.run(f"mdadm --grow {array} --bitmap=none")
+    array.remove_bitmap()
     assert not array.has("llbitmap")
     write(vm, array, 0)
     array.set("sync_action", "idle")
@@ -295,7 +290,7 @@ def test_bitmap_removed_while_degraded(vm, level, disks):
     array.fail(vm.disks[1])
     array.remove(vm.disks[1])
     write(vm, array, 8)
-    vm.run(f"mdadm --grow {array} --bitmap=none")
+    array.remove_bitmap()
     assert not array.has("llbitmap")
     write(vm, array, 4096, 64)
     array.add(vm.disks[1])
@@ -327,7 +322,7 @@ def test_bitmap_removed_and_added(vm, level, disks):
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=20 oflag=direct status=none")
     array.flush()
     with Trace(vm) as trace:
-        vm.run(f"mdadm --grow {array} --bitmap=none")
+        array.remove_bitmap()
     assert len(trace.events("unload")) == 1
     assert not array.has("llbitmap")
     assert array.get("bitmap/location") == "none"
@@ -341,7 +336,7 @@ def test_bitmap_removed_and_added(vm, level, disks):
     vm.run(f"mdadm --grow {array} --bitmap=internal")
     assert "[bitmap]" in array.get("bitmap_type")
     write(vm, array, 8)
-    vm.run(f"mdadm --grow {array} --bitmap=none")
+    array.remove_bitmap()
     array.wait_sync()
 
     with Trace(vm) as trace:

@@ -83,9 +83,7 @@ def test_power_cut(vm, level, disks):
     assert array.layout().unequal(array.member_images()) != []
     reboot(vm, array)
     with Trace(vm) as trace:
-        array.assemble()
-        array.readwrite()
-        array.wait_sync()
+        array.bring_up()
     assert trace.events("load")[0].decision == "reload"
     reloaded = trace.events("transition", action="Reload")
     assert {chunk for event in reloaded for chunk in event.chunks()} == set(dirty)
@@ -109,9 +107,7 @@ def test_outdated_bitmap(vm):
     make_unequal(array, 400)                            # Unwritten
     mark = vm.log.size()
     with Trace(vm) as trace:
-        array.assemble()
-        array.readwrite()
-        array.wait_sync()
+        array.bring_up()
     assert "the bitmap is out of date" in vm.dmesg(mark)
     load, = trace.events("load")
     assert (load.decision, load.events, load.array) == ("stale", events - 1, events)
@@ -125,12 +121,11 @@ def test_outdated_bitmap(vm):
 def test_flagged_bitmap(vm, bit):
     """STALE and WRITE_ERROR on disk mean the same, and go once the outcome is stored."""
     array = vm.create_array(level=1, disks=2, size=4096)
+    outcome_is_stored(array)
     array.stop()
     forge(vm, array, 48, struct.pack("<I", 1 << bit))
     with Trace(vm) as trace:
-        array.assemble()
-        array.readwrite()
-        array.wait_sync()
+        array.bring_up()
     assert trace.events("load")[0].decision == "stale"
     assert trace.chunks("Endsync") == list(range(64))
     assert [image.bitmap().state for image in array.member_images()] == [0, 0]
@@ -139,7 +134,7 @@ def test_flagged_bitmap(vm, bit):
 def test_bad_bytes(vm):
     """Bytes of newer kernels (5..7) and nonsense: synced, with an event and a line in the log."""
     array = vm.create_array(level=1, disks=2, size=32768)
-    outcome_is_stored(array)    # or it is the first use again
+    outcome_is_stored(array)
     array.stop()
     bad = {3: 5, 4: 7, 100: 0x42, 101: 0xff, 511: 6}
     for chunk, byte in bad.items():
@@ -147,9 +142,7 @@ def test_bad_bytes(vm):
     make_unequal(array, 100)
     mark = vm.log.size()
     with Trace(vm) as trace:
-        array.assemble()
-        array.readwrite()
-        array.wait_sync()
+        array.bring_up()
     assert "5 bytes of bitmap page 0 are no known states" in vm.dmesg(mark)
     assert any("bad byte" in event.text for event in trace.events("error"))
     loaded = [event for event in trace.events("transition") if "BAD_BYTE" in event.flags]
@@ -165,6 +158,7 @@ def test_bad_bytes(vm):
 def test_daemon_sleep_out_of_range_on_disk(vm):
     """Pitfall: 0 was accepted once, and the array never assembled again."""
     array = vm.create_array(level=1, disks=2, size=4096)
+    outcome_is_stored(array)
     array.stop()
     for value in (0, 3601, 0xffffffff):
         forge(vm, array, 56, struct.pack("<I", value))
@@ -179,6 +173,7 @@ def test_daemon_sleep_out_of_range_on_disk(vm):
 def test_nonsense_in_the_superblock(vm):
     """Refused with the reason; put right, it works again."""
     array = vm.create_array(level=1, disks=2, size=4096)
+    outcome_is_stored(array)
     array.stop()
     good = array.member_images()[0].bitmap().raw
     for offset, data, reason in (
@@ -192,7 +187,6 @@ def test_nonsense_in_the_superblock(vm):
         mark = vm.log.size()
         array.assemble(check=False)
         assert not vm.exists(f"{array.sysfs}/llbitmap"), (offset, data)
-        vm.run("sleep 0.2")
         assert "md/llbitmap" in vm.dmesg(mark)
         assert re.search(reason, vm.dmesg(mark)), (reason, vm.dmesg(mark))
         vm.run(f"mdadm --stop {array}", check=False)
@@ -311,6 +305,7 @@ def test_interrupted_resync_goes_on_with_the_rest(vm):
 def test_resync_ends_only_what_it_has_passed(vm):
     """Now and then it ends chunks, and when it is interrupted: not the one in which it stands."""
     array = vm.create_array(level=1, disks=2, size=81920)
+    outcome_is_stored(array)
     array.stop()
     image = array.member_images()[0]
     size = 4096                                         # a sync request is 128 sectors
@@ -320,6 +315,7 @@ def test_resync_ends_only_what_it_has_passed(vm):
     array.readwrite()
     array.set("sync_speed_max", 4000)
     array.set("sync_speed_min", 1000)
+    array.set("sync_max", 38 * size)                    # it does not end, however late we come
     array.set("llbitmap/daemon_sleep", 3600)
     number = vm.read(f"/sys/block/{str(vm.disks[0])[5:]}/dev").replace(":", ",")
     with Trace(vm, "block/block_bio_queue") as trace:

@@ -5,13 +5,14 @@ import re
 
 import pytest
 
-from support import (Trace, errno_of, keep_active, mapped_members, on_disk, states, wait_until,
-                     write)
+from support import (AREA_BEGIN, AREA_SECTORS, Trace, errno_of, held, keep_active, mapped_members,
+                     on_disk, states, wait_until, wait_until_in, write)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="400M"), memory="1G")
 
 CHUNK = 128
+QUEUED = "block/block_bio_queue"        # for Trace
 LEVELS = pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
 
 
@@ -142,32 +143,25 @@ def test_new_space_waits_for_its_bytes(vm):
     members = mapped_members(vm)
     array = vm.create_array(level=1, members=members, size=40960)
     array.wait_sync()
-    for member in members:
-        member.delay_writes(4000)
-    grow = vm.spawn(f"echo 81920 > {array.sysfs}/component_size; echo grown")
-    try:
+    with held(members) as gate, Trace(vm, QUEUED) as trace:
+        grow = vm.spawn(f"echo 81920 > {array.sysfs}/component_size; echo grown")
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue",
+                                                                  dev=members[0].number)
+                                if "W" in event.rwbs and AREA_BEGIN <= event.sector
+                                < AREA_BEGIN + AREA_SECTORS])
         vm.run("sleep 1")
-        size = array.size()
-        assert grow.output()[0] == "", "nothing was slow"
-        assert size == 40960 * 1024
-    finally:
-        for member in members:
-            member.plain()
+        assert array.size() == 40960 * 1024
+        assert grow.output()[0] == ""
+        gate.open()
         grow.wait()
     assert array.size() == 81920 * 1024
     for image in on_disk(array):
         assert set(image[640:]) == {0}
 
 
-def slow_end(vm, array, members, milliseconds):
-    """The members take their time with writes to the array's last 1 MiB."""
-    keep_active(vm, array)
-    data = array.member_images()[0].data_offset
-    for member in members:
-        member.delay_writes(milliseconds, data + 2 * 40960 - 2048, 2048)
-
-
-QUEUED = "block/block_bio_queue"        # for Trace
+def held_end(array, members):
+    """held(): writes to the array's last 1 MiB."""
+    return held(members, array.member_images()[0].data_offset + 2 * 40960 - 2048, 2048)
 
 
 def begin(vm, trace, array, sector, command):
@@ -192,18 +186,20 @@ def test_writes_in_flight_when_it_shrinks(vm, discards):
     array.wait_sync()
     write(vm, array, 0, 8)
     write(vm, array, 638 * CHUNK, 2 * CHUNK)
-    slow_end(vm, array, members, 4000)
-    with Trace(vm, QUEUED) as trace:
+    keep_active(vm, array)
+    with held_end(array, members) as gate, Trace(vm, QUEUED) as trace:
         late = write_at_end(vm, trace, array)
         if discards:
             more = begin(vm, trace, array, 636 * CHUNK,
                          f"blkdiscard -f -o {636 * 65536} -l {2 * 65536} {array}")
-        vm.run(f"echo 20480 > {array.sysfs}/component_size")
+        shrink = vm.spawn(f"echo 20480 | tee {array.sysfs}/component_size")
+        wait_until_in(vm, "tee", "size_store")
+        vm.run("sleep 0.6")
+        gate.open()
+        shrink.wait()
         assert late.wait().stdout == "written\n"
         if discards:
             more.wait()
-    for member in members:
-        member.plain()
     assert array.metadata()["chunks"] == 320
     event, = trace.events("resize")
     suspends = [one for one in trace.events("barrier") if one.op == "suspend"
@@ -221,17 +217,17 @@ def test_shrinking_gives_up(vm):
     members = mapped_members(vm)
     array = vm.create_array(level=1, members=members, size=40960)
     array.wait_sync()
-    slow_end(vm, array, members, 12000)
-    with Trace(vm, QUEUED) as trace:
-        late = write_at_end(vm, trace, array)
-    mark = vm.log.size()
-    assert errno_of(vm, f"{array.sysfs}/component_size", "20480") == "EBUSY"
-    assert "refused: writes to the array's end do not complete" in vm.dmesg(mark)
-    assert (array.size(), array.metadata()["chunks"]) == (40960 * 1024, 640)
-    write(vm, array, 8, 8)
-    assert late.wait().stdout == "written\n"
-    for member in members:
-        member.plain()
+    keep_active(vm, array)
+    with held_end(array, members) as gate:
+        with Trace(vm, QUEUED) as trace:
+            late = write_at_end(vm, trace, array)
+        mark = vm.log.size()
+        assert errno_of(vm, f"{array.sysfs}/component_size", "20480") == "EBUSY"
+        assert "refused: writes to the array's end do not complete" in vm.dmesg(mark)
+        assert (array.size(), array.metadata()["chunks"]) == (40960 * 1024, 640)
+        write(vm, array, 8, 8)
+        gate.open()
+        assert late.wait().stdout == "written\n"
     resize(array, 20480)
     assert array.metadata()["chunks"] == 320
 
@@ -240,24 +236,25 @@ LOAD = r"""
 set -eu
 exec >&2
 md=/sys/block/{name}/md
-fio --name=checked --filename={array} --rw=randrw --bs=16k --direct=1 --ioengine=libaio --iodepth=8 \
-    --size=24M --runtime={seconds} --time_based --verify=crc32c --verify_backlog=64 --randseed=3 \
-    --output=/dev/null &
-fio=$!
-n=0
-while kill -0 $fio 2> /dev/null; do
-	n=$((n + 1))
+rm -f /run/over
+while [ ! -e /run/over ]; do
+	fio --name=checked --filename={array} --rw=randrw --bs=16k --direct=1 --ioengine=libaio \
+		--iodepth=8 --size=24M --io_size=12M --verify=crc32c --verify_backlog=64 --randseed=3 \
+		--output=/dev/null || exit
+done &
+load=$!
+for n in 1 2; do
 	for size in 163840 32768 196608 28672 256000 40960; do
-		mdadm --grow {array} --size=$size
+		for i in $(seq 50); do mdadm --grow {array} --size=$size && break; sleep 0.2; done
 		end=$(blockdev --getsz {array})
 		dd if=/dev/urandom of={array} bs=64k seek=$((end / 128 - 4)) count=4 oflag=direct \
 			conv=notrunc status=none
 		[ $((n % 2)) = 0 ] || blkdiscard -f -o $(((end - 384) * 512)) -l 65536 {array}
 		echo 1 > $md/llbitmap/flush
-		for i in $(seq 50); do [ $(cat $md/sync_action) = idle ] && break; sleep 0.1; done
 	done
 done
-wait $fio
+touch /run/over
+wait $load
 """
 
 
@@ -267,14 +264,14 @@ def test_under_load(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, size=40960)
     array.set("llbitmap/barrier_idle", 0)
     array.set("llbitmap/daemon_sleep", 1)
-    script = LOAD.format(array=array, name=array.name, seconds=12)
+    script = LOAD.format(array=array, name=array.name)
     audit = vm.run(["llbitmapctl", "audit", "--json", "-a", array.name, "--", "bash", "-c", script],
                    timeout=240, check=False)
     verdict = json.loads(audit.stdout)
     assert "verdict" in verdict, audit.stdout + audit.stderr
     assert (audit.rc, verdict["verdict"]) == (0, "pass"), audit.stdout[-3000:] + audit.stderr[-2000:]
     assert "ended with status" not in audit.stderr, audit.stderr[-2000:]
-    assert verdict["events"]["resize"] >= 6
+    assert verdict["events"]["resize"] >= 12
     array.wait_sync()
     array.flush()
     check_geometry(array)
@@ -399,9 +396,7 @@ def test_bitmap_that_tells_of_less(vm):
             file.write((600 * CHUNK).to_bytes(8, "little"))
     vm.run(["blockdev", "--flushbufs", *array.members])
     with Trace(vm) as trace:
-        array.assemble()
-        array.readwrite()
-        array.wait_sync()
+        array.bring_up()
     assert [chunk for event in trace.events("transition", action="Stale")
             for chunk in event.chunks()] == list(range(600, 640))
     assert trace.chunks("Endsync") == list(range(600, 640))

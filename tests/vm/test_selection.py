@@ -122,7 +122,7 @@ def test_removed_and_classic_instead(vm):
     array = vm.create_array(level=10, disks=4, bitmap="lockless", assume_clean=True)
     vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=4M --size=64M "
            "--direct=1")
-    vm.run(f"mdadm --grow --bitmap=none {array}")
+    array.remove_bitmap()
     assert not array.has("llbitmap")
     assert array.get("bitmap/location") == "none"
     vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=4M --size=64M "

@@ -265,7 +265,6 @@ def test_area_runs_into_the_data_of_one_member(vm, which):
     before = hashes(array.members)
     mark = vm.log.size()
     assert not array.assemble(check=False)
-    vm.run("sleep 0.2")
     assert re.search(rf"refused: the area of {str(vm.disks[which])[5:]} ends at {end}, data begin at"
                      rf" {end - 8}\b", vm.dmesg(mark)), vm.dmesg(mark)
     vm.run(f"mdadm --stop {array}", check=False)
@@ -327,7 +326,6 @@ def test_other_metadata_with_such_a_bitmap(vm, minor, sector):
     before = hashes(array.members)
     mark = vm.log.size()
     assert not array.assemble(check=False)
-    vm.run("sleep 0.2")
     assert "llbitmap refused: the metadata is not of version 1.2" in vm.dmesg(mark)
     vm.run(f"mdadm --stop {array}", check=False)
     assert hashes(array.members) == before

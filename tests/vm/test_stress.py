@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Everything at once, with the data compared; memory short; stop in the middle of it."""
 import pathlib
-import subprocess
 
 import pytest
 
 from support import Trace, on_disk, wait_until
 from vmtest import DiskOptions
-from vmtest.environment import build_dir
+from vmtest.environment import build_helper
 
 SHORTAGE = pathlib.Path(__file__).parent / "guest" / "shortage.c"
 
@@ -89,15 +88,14 @@ def counters(vm):
 
 def live_in_shortage(vm, array):
     """Swap and dirty page cache are on the array; gives what /proc/vmstat counted meanwhile."""
-    program = build_dir() / "shortage"
-    subprocess.run(["cc", "-O2", "-o", program, SHORTAGE], check=True)
+    program = build_helper("shortage", SHORTAGE)
     # nobody may write to what is in use as swap: a part for each
     vm.run(f"modprobe dm-mod && dmsetup create swap --table '0 262144 linear {array} 0' && "
            f"dmsetup create cached --table '0 131072 linear {array} 262144' && "
            f"mkswap /dev/mapper/swap && swapon /dev/mapper/swap")
     before = counters(vm)
     try:
-        vm.run(f"/mnt/build/{program.name} /dev/mapper/cached 64 48 48 4", timeout=60)
+        vm.run(f"{program} /dev/mapper/cached 64 48 48 4", timeout=60)
         after = counters(vm)
     finally:
         if vm.healthy:

@@ -102,16 +102,16 @@ def test_mark(vm):
 def test_mark_while_a_resync_runs(vm):
     """Pitfall: NeedSync behind the resync's back was left until the next assembly."""
     array = vm.create_array(level=1, disks=2)
-    array.set("sync_speed_max", 20000)
+    array.set("sync_max", 800 * 128)
     with Trace(vm) as trace:
         array.set("llbitmap/mark", "0-900")
         wait_until(vm, lambda: array.bits()["syncing"] > 100)
         array.set("llbitmap/mark", "5")
+        array.set("sync_max", "max")
         array.wait_in_sync(40)
     starts = [event for event in trace.events("transition", action="Startsync")
               if 5 in event.chunks()]
     assert len(starts) == 2
-    array.set("sync_speed_max", "system")
 
 
 def test_mark_rejects_nonsense(vm):

@@ -40,9 +40,12 @@ def cells(lines):
 
 @pytest.fixture
 def arrays(vm):
-    """md0 a RAID10, md1 a RAID1."""
-    return [vm.create_array(level=10, disks=4, size=65536),
+    """md0 a RAID10, md1 a RAID1; what is Dirty stays so."""
+    made = [vm.create_array(level=10, disks=4, size=65536),
             vm.create_array(level=1, disks=2, size=65536, assume_clean=False)]
+    for array in made:
+        array.set("llbitmap/daemon_sleep", 3600)
+    return made
 
 
 def fio(array, more=""):
@@ -54,8 +57,6 @@ def fio(array, more=""):
 def test_main_parts(vm, arrays):
     """Head, list, details, map and keys; the figures are those of sysfs."""
     arrays[1].wait_sync()
-    for array in arrays:
-        array.set("llbitmap/daemon_sleep", 3600)
     with Terminal(vm, "llbitmapctl top") as screen:
         lines = screen.wait("md1")
         assert re.match(r"llbitmapctl top  \d\d:\d\d:\d\d  2 arrays by name +lost 0$", lines[0])

@@ -7,7 +7,7 @@ import tempfile
 import time
 
 from vmtest.disks import DiskOptions
-from vmtest.environment import TOP, build_dir
+from vmtest.environment import TOP, build_helper
 from vmtest.judge import Watch
 from vmtest.machine import VM, VMOptions
 
@@ -29,9 +29,7 @@ KINDS = [DiskOptions(size="104M" if i in DISKS[10] else "200M") for i in range(1
 
 def build_load():
     """The load's program, where the VM finds it in PATH."""
-    program = build_dir() / "crash-load"
-    subprocess.run(["cc", "-O2", "-pthread", "-o", program, HERE / "load.c"], check=True)
-    return program.name
+    return build_helper("crash-load", HERE / "load.c", "-pthread")
 
 
 def broken_modules(name):
@@ -156,7 +154,9 @@ class Scene:
         """The member's disk refuses everything, until it was taken out of the array."""
         self.server.note(LEAVE, member)
         self.server.broken.add(member)
+        deadline = time.monotonic() + 60 * self.vm.scale
         while "faulty" not in array.member_state(member):
+            assert time.monotonic() < deadline, "nobody writes to it any more"
             time.sleep(0.05)
         array.remove(member)
         self.server.broken.clear()

@@ -60,4 +60,5 @@ def test_loses_a_vm_whose_kernel_lives(vm):
     vm.spawn("modprobe dm-mod && dmsetup create stuck --table '0 2048 linear /dev/vda 0' &&"
              " dmsetup suspend stuck && exec dd if=/dev/mapper/stuck of=/dev/null iflag=direct")
     vm.silence = 2
-    vm.run("sleep 3; kill -STOP $(pgrep -f agent.py)")
+    vm.run("until grep -q '^State:.D' /proc/$(pgrep -x dd)/status; do sleep 0.1; done;"
+           " kill -STOP $(pgrep -f agent.py)")

@@ -7,14 +7,23 @@ from .errors import HarnessError
 from .geometry import Layout
 from .member import Member
 
+# Three times in a row: md looks idle before it has chosen what to do. Without a process for each
+# look: to start one takes longer than the pause, under emulation.
 IDLE = """
-until [ $n -ge 3 ]; do
-	case $(cat sync_action 2>/dev/null || echo idle) in
+exec 3<> <(:)
+n=0
+while
+	action=idle
+	read -r action 2>/dev/null <sync_action
+	case $action in
 	idle) n=$((n + 1)) ;;
 	*) n=0 ;;
 	esac
-	sleep 0.1
+	[ $n -lt 3 ]
+do
+	read -rt 0.1 -u 3
 done
+:
 """
 
 
@@ -79,14 +88,15 @@ class Array:
         """Assembles it for writing, and waits until all is synced that has to be."""
         self.assemble()
         self.readwrite()
+        self.wait_in_sync()     # first: md can look idle before it has chosen what to do
         self.wait_sync()
-        self.wait_in_sync()
 
     def destroy(self):
         """Stops it, whatever state it is in, and leaves its members empty."""
         script = (
             f'if [ -e {self.sysfs}/array_state ]; then'
-            f' mdadm --wait-clean {self.device}; mdadm --stop {self.device} || exit 1; fi\n'
+            f' mdadm --wait-clean {self.device};'
+            f' until mdadm --stop {self.device}; do sleep 0.3; done; fi\n'
             'for dev; do'
             ' max=$(cat /sys/block/${dev##*/}/queue/discard_max_bytes 2>/dev/null);'
             ' case ${max:-0} in 0) blkdiscard -f -z $dev ;; *) blkdiscard -f $dev ;; esac || exit 1;'
@@ -94,6 +104,10 @@ class Array:
         devices = [str(member) for member in self.members]
         if devices:
             self.vm.run(["bash", "-c", script, "destroy", *devices])
+
+    def remove_bitmap(self):
+        """md is busy for a moment after a change, and refuses then."""
+        return self.vm.run(f"until mdadm --grow {self.device} --bitmap=none; do sleep 0.3; done")
 
     # -- members ----------------------------------------------------------------------------
 
@@ -106,8 +120,7 @@ class Array:
 
     def remove(self, member):
         """Right after a failure md may still be busy with the member."""
-        return self.vm.run(f"for i in 1 2 3 4 5 6 7 8 9 10; do"
-                           f" mdadm {self.device} --remove {member} && exit; sleep 0.3; done; exit 1")
+        return self.vm.run(f"until mdadm {self.device} --remove {member}; do sleep 0.3; done")
 
     def add(self, member):
         result = self.manage("add", member)
@@ -158,8 +171,9 @@ class Array:
     # -- waiting ----------------------------------------------------------------------------
 
     def wait_sync(self, timeout=120):
-        """Until neither resync nor recovery runs or is about to."""
-        self.vm.run(f"cd {self.sysfs} || exit; n=0; {IDLE}", timeout=timeout)
+        """Until neither resync nor recovery runs or is about to. Not while they are frozen, and
+        where NeedSync has to go, wait_in_sync() first."""
+        self.vm.run(f"cd {self.sysfs} || exit\n{IDLE}", timeout=timeout)
 
     def wait_bits(self, wanted, timeout=60):
         """Until wanted(bits()) holds; gives those bits."""

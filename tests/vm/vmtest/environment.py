@@ -23,6 +23,16 @@ def cache_dir():
     return pathlib.Path(os.environ.get("CACHE") or f"{base}/llbitmap")
 
 
+def build_helper(name, source, *options):
+    """Compiles a C program that the guest finds in its PATH, and gives its name; safe for several
+    at a time."""
+    with tempfile.TemporaryDirectory(dir=build_dir()) as directory:
+        program = pathlib.Path(directory) / name
+        subprocess.run(["cc", "-O2", *options, "-o", program, source], check=True)
+        program.replace(build_dir() / name)
+    return name
+
+
 def run_tool(*argv):
     """Runs one of our own scripts; its progress goes to stderr, its answer is returned."""
     done = subprocess.run([str(arg) for arg in argv], stdout=subprocess.PIPE, text=True,

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What happens at the end of a test in a VM: arrays away, kernel log judged."""
-import time
-
 from . import kernel_log
 from .errors import CommandTimeout, VMLost, VMPanic
 
@@ -16,8 +14,7 @@ class Watch:
     def finish(self, expected):
         """What is wrong, as text; "" if nothing is. A VM with a problem is not used again."""
         problems = [self._clean_up()]
-        self._wait_for_console()
-        text = self.vm.dmesg(self.start)
+        text = self._kernel_log()
         trouble = kernel_log.find_trouble(text, expected)
         if trouble:
             problems.append(f"the kernel log ({self.vm.log.path}) says:\n{trouble}")
@@ -29,11 +26,8 @@ class Watch:
                             f"{absent}")
         return "\n".join(filter(None, problems))
 
-    def _usable(self):
-        return self.vm.healthy and self.vm.running()
-
     def _clean_up(self):
-        if not self._usable():
+        if not self.vm.usable():
             return ""
         try:
             self.vm.clean_up()
@@ -41,17 +35,9 @@ class Watch:
             return f"the test left something behind that cannot be cleaned up: {error}"
         return ""
 
-    def _wait_for_console(self):
-        """The console is slower than the command channel: waits until a mark is through it."""
-        if not self._usable():
-            return
-        mark = f"llbitmap-test: mark {time.monotonic_ns()}"
-        position = self.vm.log.size()
+    def _kernel_log(self):
         try:
-            self.vm.say(mark)
+            return self.vm.dmesg(self.start)
         except (AssertionError, CommandTimeout, VMLost, VMPanic):
             self.vm.healthy = False
-            return
-        deadline = time.monotonic() + 10 * self.vm.scale
-        while mark not in self.vm.dmesg(position) and time.monotonic() < deadline:
-            time.sleep(0.02)
+            return self.vm.log.text(self.start)

@@ -18,6 +18,7 @@ from .qemu import Qemu
 
 BOOT_TIMEOUT = 30
 SILENCE = 30            # an answer to a ping takes longer only in a VM that hangs
+CONSOLE_TIMEOUT = 10
 DUMP_TIMEOUT = 15       # for all that a hanging kernel says
 ANSWER_GRACE = 15       # for the agent's report about a command that it had to kill
 
@@ -277,9 +278,25 @@ class VM:
         """A line in the kernel log."""
         self.run("cat > /dev/kmsg", stdin=text + "\n")    # printk holds back a line without end
 
+    def usable(self):
+        """It runs, and nothing says that it does not answer."""
+        return self.healthy and self.running()
+
     def dmesg(self, start=0):
-        """The console log from offset `start` (KernelLog.size()) on."""
+        """The console log from offset `start` (KernelLog.size()) on, with all that was said so far
+        if the VM can tell."""
+        if self.usable():
+            self.wait_for_console()
         return self.log.text(start)
+
+    def wait_for_console(self):
+        """The console is slower than the command channel: waits until a mark is through it."""
+        mark = f"llbitmap-test: mark {time.monotonic_ns()}"
+        position = self.log.size()
+        self.say(mark)
+        deadline = time.monotonic() + CONSOLE_TIMEOUT * self.scale
+        while mark not in self.log.text(position) and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     # -- arrays -----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ import re
 import socket
 import time
 
-PATIENCE = 5
+PATIENCE = 5            # seconds of real hardware
 
 
 class MonitorError(Exception):
@@ -15,8 +15,9 @@ class MonitorError(Exception):
 class Monitor:
     """The host's end of the monitor's socket. Nothing is sent before it is needed."""
 
-    def __init__(self, sock):
+    def __init__(self, sock, scale):
         self.sock = sock
+        self.patience = PATIENCE * scale
         self.rest = b""
         self.ready = False
 
@@ -34,9 +35,9 @@ class Monitor:
         return json.loads(line)
 
     def _execute(self, command, arguments):
-        self.sock.settimeout(PATIENCE)
+        self.sock.settimeout(self.patience)
         self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + self.patience
         while True:
             answer = self._line(deadline)
             if "error" in answer:

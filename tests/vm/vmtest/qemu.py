@@ -56,6 +56,7 @@ class Qemu:
         if not binary:
             raise HarnessError("qemu-system-x86_64 is missing; run `make deps`")
         self.console = console
+        self.scale = environment.time_scale
         argv = [binary, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
                 "-M", "q35", "-m", options.memory, "-smp", str(options.cpus)]
         argv += accelerator_options(environment.accelerator, options.icount, options.cpus,
@@ -81,7 +82,7 @@ class Qemu:
         self.monitor QEMU's."""
         self.agent, guest_end = socket.socketpair()
         monitor, monitor_end = socket.socketpair()
-        self.monitor = Monitor(monitor)
+        self.monitor = Monitor(monitor, self.scale)
         argv = self.argv + [
             "-chardev", _option("file", id="console", path=self.console, append=True),
             "-serial", "chardev:console", "-device", "virtio-serial-pci",
