@@ -107,6 +107,22 @@ def test_metadata_other_than_1_2_is_refused(vm):
         vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
 
 
+def test_refused_by_ioctl(vm):
+    """How mdadm asks for the bitmap with metadata 0.90; nothing is left of it either."""
+    mark = vm.log.size()
+    vm.run("mdadm --create /dev/md77 --run --metadata=0.90 --level=1 --raid-devices=2 "
+           f"--bitmap=none --assume-clean {vm.disks[0]} {vm.disks[1]}")
+    try:
+        vm.run(f"echo llbitmap > {SB}/bitmap_type")
+        assert vm.run("mdadm --grow --bitmap=internal /dev/md77", check=False).rc != 0
+        assert "llbitmap refused: the metadata is not of version 1.2" in vm.dmesg(mark)
+        assert vm.read(f"{SB}/bitmap/location").strip() == "none"
+        vm.run(f"echo bitmap > {SB}/bitmap_type; mdadm --grow --bitmap=internal /dev/md77")
+        assert "[bitmap]" in vm.read(f"{SB}/bitmap_type")
+    finally:
+        vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
+
+
 def test_external_metadata_is_refused(vm, md77):
     mark = vm.log.size()
     for name, value in (("metadata_version", "external:nothing"), ("level", "raid1"),
@@ -127,7 +143,8 @@ def test_removed_and_classic_instead(vm):
     assert array.get("bitmap/location") == "none"
     vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=4M --size=64M "
            "--direct=1")
-    vm.run(f"echo bitmap > /sys/block/{str(array)[5:]}/md/bitmap_type")
+    # what was chosen for the one that is gone is not chosen for the next
+    assert "[none]" in array.get("bitmap_type")
     vm.run(f"mdadm --grow --bitmap=internal {array}")
     assert "[bitmap]" in array.get("bitmap_type")
     array.stop()
