@@ -8,7 +8,7 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, AREA_SECTORS, Trace, discard, hot_add, mapped_members,
+from support import (AREA_BEGIN, AREA_SECTORS, Trace, discard, errno_of, hot_add, mapped_members,
                      on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
@@ -27,18 +27,18 @@ def checksum(raw):
     return ((total & 0xffffffff) + (total >> 32)).to_bytes(4, "little")
 
 
-def move_log(vm, array):
-    """The logs, empty, to a place of their own. The array is stopped."""
-    for image in array.member_images():
+def move_log(vm, array, where=LOG_OUTSIDE, images=None):
+    """The logs, empty, to a place of their own, or another. The array is stopped."""
+    for image in images or array.member_images():
         with open(image.path, "r+b") as file:
             file.seek(4096)
             raw = bytearray(file.read(4096))
-            struct.pack_into("<i", raw, 188, LOG_OUTSIDE - image.super_offset)
+            struct.pack_into("<i", raw, 188, where - image.super_offset)
             raw[216:220] = bytes(4)
             raw[216:220] = checksum(raw)
             file.seek(4096)
             file.write(raw)
-            file.seek(LOG_OUTSIDE * 512)
+            file.seek(where * 512)
             file.write(b"\xff" * 4096)
     forget(vm, array)
 
@@ -229,3 +229,42 @@ def test_log_in_use_inside_the_area(vm):
     # and the one with the log is believed nothing when it is alone
     array.assemble([vm.disks[0]], extra=("--run",))
     assert array.bits()["need sync"] >= last - LOG_FIRST + 1
+
+
+# -- switched off only for a bitmap ---------------------------------------------------------------
+
+def takes_a_bad_block(vm, array, member):
+    name = f"dev-{str(member).rpartition('/')[2]}"
+    where = array.member_images()[0].data_offset + 4096
+    return errno_of(vm, f"{array.sysfs}/{name}/bad_blocks", f"{where} 8") is None
+
+
+def test_refused_bitmap_leaves_the_log_alone(vm):
+    """The one of the first member would have been in the way; it is the second that refuses."""
+    array = vm.create_array(level=1, disks=2, bitmap="none", size=65536)
+    array.stop()
+    move_log(vm, array, LOG_INSIDE, array.member_images()[:1])
+    move_log(vm, array, AREA_BEGIN, array.member_images()[1:])
+    array.assemble()
+    array.readwrite()
+    assert takes_a_bad_block(vm, array, array.members[1])
+    mark = vm.log.size()
+    hot_add(vm, array)
+    assert f"log of {str(array.members[1])[5:]} is over the superblock" in vm.dmesg(mark)
+    assert not array.has("llbitmap")
+    assert "not used" not in vm.dmesg(mark)
+    assert takes_a_bad_block(vm, array, array.members[0])
+
+
+def test_log_is_back_when_the_bitmap_is_gone(vm):
+    array = vm.create_array(level=1, disks=2, bitmap="none", size=65536)
+    array.stop()
+    move_log(vm, array, LOG_INSIDE)
+    array.assemble()
+    array.readwrite()
+    hot_add(vm, array)
+    assert not takes_a_bad_block(vm, array, array.members[0])
+    vm.run(f"mdadm --grow --bitmap=none {array}")
+    assert takes_a_bad_block(vm, array, array.members[0])
+    write(vm, array, 0)                         # md writes the log with its superblock
+    wait_until(vm, lambda: log_of(array.members[0], LOG_INSIDE) != [])

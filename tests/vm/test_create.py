@@ -105,6 +105,23 @@ def test_header_and_filler_are_left_alone(vm):
         assert after[HEADER + chunks:] == before[HEADER + chunks:]
 
 
+def test_added_to_a_running_array(vm):
+    """Its chunks are Clean, for there are data: what was written to the members when no bitmap
+    told of it is in no volatile cache any more."""
+    array = vm.create_array(level=1, disks=2, bitmap="none", size=102400)
+    write(vm, array, 0)
+    numbers = {vm.read(f"/sys/block/{str(disk)[5:]}/dev").replace(":", ",")
+               for disk in array.members}
+    with Trace(vm, "block/block_bio_queue") as trace:
+        hot_add(vm, array)
+    load, = trace.events("load")
+    clean = trace.events("transition", to="Clean")[0]
+    assert {event.dev for event in trace.events("block_bio_queue")
+            if "F" in event.rwbs and not event.sectors and load.time < event.time < clean.time} \
+        == numbers
+    assert set(states(array)) == {"Clean"}
+
+
 # -- the bad-block log inside the area ------------------------------------------------------------
 
 def log_entries(disk):

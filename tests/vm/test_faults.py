@@ -2,8 +2,8 @@
 """Members that fail reads or writes at a bad moment: nothing hangs, nothing is taken for good."""
 import pytest
 
-from support import (AREA_BEGIN, HEADER, Trace, begin_write, hot_add, keep_active, mapped_members,
-                     reboot, states, wait_until, write)
+from support import (AREA_BEGIN, AREA_SECTORS, HEADER, Trace, begin_write, hot_add, keep_active,
+                     mapped_members, on_disk, reboot, states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -132,6 +132,102 @@ def test_chunk_that_begins_with_a_bad_block(vm):
     assert vm.dmesg(mark).count("resync of RAID array") in (1, 2)
     assert states(array, 8, 2) in (["NeedSync", "Clean"], ["NeedSync", "Dirty"])
     assert array.get("sync_action") == "idle"
+
+
+# -- the array goes clean ---------------------------------------------------------------------------
+
+def active_for_now(vm, **options):
+    """Written to once, in chunk 5; md lowers its event count again in go_clean()."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, disks=2, members=members, size=65536, **options)
+    array.wait_sync()
+    array.set("llbitmap/daemon_sleep", 3600)
+    wait_until(vm, lambda: array.get("array_state") == "clean")
+    array.set("safe_mode_delay", 300)
+    write(vm, array, 5 * CHUNK)
+    assert array.get("array_state") == "active"
+    return members, array
+
+
+def go_clean(array):
+    array.set("safe_mode_delay", 0.2)
+
+
+def test_bitmap_is_given_up_as_the_array_goes_clean(vm):
+    """md lowers its event count just then: to raise it by one is not enough for the next assembly
+    to find the bitmap out of date."""
+    members, array = active_for_now(vm, assume_clean=False)
+    mark = vm.log.size()
+    for member in members:
+        member.fail()
+    go_clean(array)
+    wait_until(vm, lambda: "no member takes bitmap writes" in vm.dmesg(mark))
+    wait_until(vm, lambda: array.get("array_state") == "clean")
+    write(vm, array, 9 * CHUNK, pattern=0x3e)
+    # what the stop would write anyway raises the count
+    wait_until(vm, lambda: array.get("array_state") == "clean")
+    array.stop()
+    assert [content[9] for content in on_disk(array)] == [0, 0]
+    for member in members:
+        member.plain()
+    with Trace(vm) as trace:
+        array.assemble()
+    assert trace.events("load")[0].decision == "stale"
+    array.readwrite()
+    array.wait_in_sync()
+    array.wait_sync()
+    assert array.unequal() == []
+
+
+@pytest.mark.parametrize("held", ["superblock", "bitmap"])
+def test_cut_as_the_array_goes_clean(vm, held):
+    """md's event count is lowered, and the bitmap's: whichever is held back, what is on the members
+    is no bitmap that is older than its array."""
+    members, array = active_for_now(vm)
+    where = (8, 8) if held == "superblock" else (AREA_BEGIN, AREA_SECTORS)
+    events = [image.events for image in array.member_images()]
+    for member in members:
+        member.delay_writes(60000, *where)
+    with Trace(vm, "block/block_bio_queue") as trace:
+        go_clean(array)
+        wait_until(vm, lambda: {event.dev for event in trace.recorded("block_bio_queue")
+                                if event.sector == where[0] and "W" in event.rwbs}
+                   >= {member.number for member in members})
+    vm.power_cut()
+    array.members = vm.disks[:2]
+    if held == "superblock":
+        assert [image.events for image in array.member_images()] == events
+    for image in array.member_images():
+        assert image.bitmap().events >= image.events
+    reboot(vm, array)
+    with Trace(vm) as trace:
+        array.assemble()
+    assert trace.events("load")[0].decision == "reload"
+    array.readwrite()
+    array.wait_sync()
+
+
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3)])
+def test_reboot_while_a_member_fails(vm, level, disks):
+    """Who stops the array waits for a write. That waits for the superblock to tell of the member,
+    and only who stops the array may write superblocks."""
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, size=65536)
+    keep_active(vm, array, 4096)
+    array.flush()
+    members[0].delay_writes(8000)
+    members[-1].fail()
+    with Trace(vm) as trace:
+        begin_write(vm, array, 5 * CHUNK)
+        wait_until(vm, lambda: trace.recorded("writeback", op="begin"))
+        assert not trace.recorded("writeback", op="end")
+    vm.spawn(["python3", "-c", "import ctypes; ctypes.CDLL(None).reboot(0x1234567)"])
+    wait_until(vm, lambda: not vm.running(), 30, "it does not go down")
+    images = {image.path: image for image in array.member_images()}
+    assert images[members[0].path].events > images[members[-1].path].events
+    vm.power_cut()
+    array.members = vm.disks[:disks]
+    reboot(vm, array)
 
 
 # -- the bitmap of one member cannot be read ------------------------------------------------------

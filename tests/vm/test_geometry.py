@@ -137,6 +137,43 @@ def test_stale_is_stored_before_it_is_over(vm):
     array.set("sync_action", "frozen")
 
 
+@pytest.mark.parametrize("level, present", [(5, 3), (1, 2)])
+def test_what_only_one_member_has(vm, level, present):
+    """A cut left NeedSync in the page of one member, Clean in that of another. The load reads the
+    first one; what it read is on the other, too, before the next write relies on it."""
+    members = [*vm.disks[:present], *["missing"] * (3 - present)]
+    array = vm.create_array(level=level, disks=3, members=members, size=384 << 10)
+    write(vm, array, 0)                         # not to be new any more
+    array.stop()
+    chunk = 4000                                # of page 1, in which no byte changes at the load
+    first, *others = array.member_images()
+    assert [image.bitmap().states()[chunk] for image in (first, *others)] == [1] * present
+    with open(first.path, "r+b") as file:
+        os.pwrite(file.fileno(), b"\3", AREA_BEGIN * 512 + HEADER + chunk)
+    vm.run(f"for d in {' '.join(map(str, array.members))}; do blockdev --flushbufs $d; done;"
+           " echo 3 > /proc/sys/vm/drop_caches; echo 1 > /sys/module/md_mod/parameters/start_ro")
+    with Trace(vm, "block/block_bio_queue") as trace:
+        array.assemble()
+        array.set("sync_action", "frozen")      # or a resync would write the page
+        array.readwrite()
+        write(vm, array, chunk * 128 * (2 if level == 5 else 1))
+    vm.run("echo 0 > /sys/module/md_mod/parameters/start_ro")
+    found = {number: event.state for event in trace.events("snapshot") for number in event.chunks()}
+    assert found[chunk] == "NeedSync", "another member was read"
+    checked = 0
+    for number in range(present):
+        queued = [event for event in trace.events("block_bio_queue",
+                                                  dev=f"{disk_prefix(vm)}{16 * number}")
+                  if "W" in event.rwbs and event.sectors]
+        data = [event.time for event in queued if event.sector >= first.data_offset]
+        page = [event.time for event in queued
+                if event.sector <= AREA_BEGIN + 8 < event.sector + event.sectors]
+        assert page and (not data or min(page) < min(data))
+        checked += bool(data)
+    assert checked == 2
+    assert [found[chunk] for found in on_disk(array)] == [3] * present
+
+
 # -- the ends of the scale --------------------------------------------------------------------------
 
 @pytest.mark.parametrize("size", [4, 60, 64, 68])

@@ -371,3 +371,46 @@ def test_bitmap_added_to_a_degraded_array(vm):
     array.flush()
     assert array.unequal() == []
     assert array.bits()["unwritten"] == 0
+
+
+def test_removal_while_a_member_is_filled(vm):
+    """RAID10 fills it first; nobody would know of the chunks that are to be synced afterwards."""
+    array = vm.create_array(level=10, disks=4)
+    array.fail(vm.disks[3])
+    array.remove(vm.disks[3])
+    vm.run(f"mdadm --zero-superblock {array.members.pop()}")
+    array.set("sync_speed_max", 1000)
+    array.set("sync_speed_min", 500)
+    vm.run(f"dd if=/dev/zero of={array} bs=1M count=60 oflag=direct status=none")
+    array.add(vm.disks[4])
+    wait_until(vm, lambda: array.get("sync_action") == "recover")
+    vm.run("sleep 0.5")
+    array.stop()
+    # nothing has begun yet that would be in the way of the removal
+    vm.run("echo 1 > /sys/module/md_mod/parameters/start_ro")
+    array.assemble()
+    array.set("sync_action", "frozen")
+    array.readwrite()
+    vm.run("echo 0 > /sys/module/md_mod/parameters/start_ro")
+    assert array.degraded() == 1
+    layout = array.layout()
+    sector = next(sector for sector in range(0, layout.sectors, CHUNK)
+                  if {role for role, _ in layout.copies(sector)} == {0, 1})
+    array.set("llbitmap/mark", sector // CHUNK)
+    assert array.bits()["need sync"] > 0
+    mark = vm.log.size()
+    location, reason = f"{array.sysfs}/bitmap/location", "to be synced when the recovery is over"
+    # md is busy for a moment after each change
+    wait_until(vm, lambda: errno_of(vm, location, "none") != "EBUSY" or reason in vm.dmesg(mark))
+    assert array.has("llbitmap")
+    assert vm.run(f"mdadm --grow --bitmap=none {array}", check=False).rc != 0
+    assert array.get("bitmap/location") == "+8"
+    assert vm.dmesg(mark).count(reason) > 1
+
+    array.set("sync_action", "idle")
+    wait_until(vm, lambda: array.degraded() == 0, 60)
+    array.wait_in_sync()
+    array.wait_sync()
+    vm.run(f"mdadm --grow --bitmap=none {array}")
+    assert not array.has("llbitmap")
+    assert array.unequal() == []

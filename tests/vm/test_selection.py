@@ -107,6 +107,34 @@ def test_metadata_other_than_1_2_is_refused(vm):
         vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
 
 
+BITMAP_BY_IOCTL = """
+import errno, fcntl, os, struct
+GET_ARRAY_INFO, SET_ARRAY_INFO, STATE, BITMAP_PRESENT = 0x80480911, 0x40480923, 11, 1 << 8
+md, info = os.open("/dev/md77", os.O_RDWR), bytearray(72)
+fcntl.ioctl(md, GET_ARRAY_INFO, info)
+words = list(struct.unpack("18I", info))
+words[STATE] |= BITMAP_PRESENT
+try: fcntl.ioctl(md, SET_ARRAY_INFO, struct.pack("18I", *words))
+except OSError as e: print(errno.errorcode[e.errno])
+"""
+
+
+def test_refused_by_ioctl(vm):
+    """How an mdadm that finds no bitmap/location asks; nothing is left of it either."""
+    mark = vm.log.size()
+    vm.run("mdadm --create /dev/md77 --run --metadata=0.90 --level=1 --raid-devices=2 "
+           f"--bitmap=none --assume-clean {vm.disks[0]} {vm.disks[1]}")
+    try:
+        vm.run(f"echo llbitmap > {SB}/bitmap_type")
+        assert vm.run(["python3", "-c", BITMAP_BY_IOCTL]).stdout.strip() == "ENOTSUP"
+        assert "llbitmap refused: the metadata is not of version 1.2" in vm.dmesg(mark)
+        assert vm.read(f"{SB}/bitmap/location").strip() == "none"
+        vm.run(f"echo bitmap > {SB}/bitmap_type; mdadm --grow --bitmap=internal /dev/md77")
+        assert "[bitmap]" in vm.read(f"{SB}/bitmap_type")
+    finally:
+        vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
+
+
 def test_external_metadata_is_refused(vm, md77):
     mark = vm.log.size()
     for name, value in (("metadata_version", "external:nothing"), ("level", "raid1"),
@@ -127,7 +155,8 @@ def test_removed_and_classic_instead(vm):
     assert array.get("bitmap/location") == "none"
     vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=4M --size=64M "
            "--direct=1")
-    vm.run(f"echo bitmap > /sys/block/{str(array)[5:]}/md/bitmap_type")
+    # what was chosen for the one that is gone is not chosen for the next
+    assert "[none]" in array.get("bitmap_type")
     vm.run(f"mdadm --grow --bitmap=internal {array}")
     assert "[bitmap]" in array.get("bitmap_type")
     array.stop()
