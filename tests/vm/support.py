@@ -146,7 +146,7 @@ class Mapped:
         self.sectors = disk.size // 512
         self.read = disk.read
         vm.run("modprobe dm-delay")
-        vm.run(["dmsetup", "create", name, "--table", self._table()])
+        vm.run(["dmsetup", "create", name, "--table", self.table()])
         minor = vm.run(["dmsetup", "info", "-c", "--noheadings", "-o", "minor", name]).stdout.strip()
         self.device = f"/dev/dm-{minor}"
         self.number = f"{vm.run(['dmsetup', 'info', '-c', '--noheadings', '-o', 'major', name]).stdout.strip()},{minor}"
@@ -155,7 +155,7 @@ class Mapped:
     def __str__(self):
         return self.device
 
-    def _table(self, ranges=()):
+    def table(self, *ranges):
         """All linear, but for ranges (first sector, sectors, target, more arguments)."""
         lines, at = [], 0
         for first, count, target, tail in [*sorted(ranges), (self.sectors, 0, "", "")]:
@@ -168,16 +168,21 @@ class Mapped:
 
     def prepare(self, *ranges):
         """As load(), but it counts only when the device is resumed."""
-        self.vm.run(["dmsetup", "load", self.name], stdin=self._table(ranges) + "\n")
+        self.vm.run(["dmsetup", "load", self.name], stdin=self.table(*ranges) + "\n")
 
     def load(self, *ranges):
         self.vm.run(f"dmsetup load {self.name} && dmsetup resume --noflush {self.name}",
-                    stdin=self._table(ranges) + "\n")
+                    stdin=self.table(*ranges) + "\n")
 
     def slow_range(self, milliseconds, first=AREA_BEGIN, count=AREA_SECTORS):
         """For load(): writes (reads and flushes not) to a range take their time."""
         where = f"{self.disk} {first}"
         return first, count, "delay", f"{where} 0 {where} {milliseconds} {where} 0"
+
+    def slow_flush(self, milliseconds, first=AREA_BEGIN):
+        """For load(): only flushes of the member take their time, or until the next load()."""
+        where = f"{self.disk} {first}"
+        return first, 8, "delay", f"{where} 0 {where} 0 {where} {milliseconds}"
 
     @staticmethod
     def bad_range(first=AREA_BEGIN, count=AREA_SECTORS):

@@ -266,24 +266,31 @@ def test_check_and_repair(vm, level, disks):
     parity_is_right(array)
 
 
-@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
-def test_bitmap_removed_before_parity_was_built(vm, level, disks):
+@pytest.mark.parametrize("level, disks, missing", [(5, 4, 0), (6, 5, 0), (6, 6, 1)])
+def test_bitmap_removed_before_parity_was_built(vm, level, disks, missing):
     """Nobody knows then where parity is missing: it is built everywhere, and first by writes."""
     array = make(vm, level, disks)
     first = plan(array, 10)
     perform(array, first)
+    lost = tuple(range(missing))
+    for member in array.members[:missing]:
+        array.fail(member)
+        array.remove(member)
+        array.members.remove(member)
     vm.run("echo 0 > /proc/sys/dev/raid/speed_limit_max; echo 0 > /proc/sys/dev/raid/speed_limit_min")
     try:
         vm.run(f"mdadm --grow --bitmap=none {array}")
         second = plan(array, 11)
         perform(array, second)
-        all_comes_back(array, first.wanted() | second.wanted())
+        wanted = first.wanted() | second.wanted()
+        all_comes_back(array, wanted, lost)
     finally:
         vm.run("echo 200000 > /proc/sys/dev/raid/speed_limit_max;"
                "echo 1000 > /proc/sys/dev/raid/speed_limit_min")
     array.wait_sync()
+    all_comes_back(array, wanted, lost)
     images = array.member_images()
-    assert ParityLayout.of_member(images[0]).wrong_parity(images) == []
+    assert missing or ParityLayout.of_member(images[0]).wrong_parity(images) == []
 
 
 @pytest.mark.long
