@@ -7,7 +7,7 @@
  * lockless readers can look into is several steps between spin_lock() and spin_unlock().
  *
  * Scenarios (what runs): WRITERS, DISCARD, BEHIND (write-behind), RACING (the user writes and
- * discards the same place at once), FAIL (member 1 may fail).
+ * discards the same place at once), FAIL (member 1 may fail), SYNC (a resync of chunk 0).
  * BUG_* plants one broken order; `run` knows which promise each of them breaks.
  */
 #define UNWRITTEN 0
@@ -17,6 +17,8 @@
 #define SYNCING   4
 
 #define STARTWRITE 0
+#define STARTSYNC  1
+#define ENDSYNC    2
 #define DAEMON     5
 #define DISCARD_   6
 
@@ -37,6 +39,7 @@ bit  suspend_mutex;     /* one suspender of a page at a time */
 byte ranges_inflight;   /* whole discards on their way to the members */
 byte ranges_done;       /* ... completed on every member, waiting for the worker */
 bit  faulty;            /* member 1 is Faulty, the array degraded */
+bit  ended;             /* the page's seq_ended: the resync has ended chunk 0 */
 bit  sb_pending;        /* MD_SB_CHANGE_PENDING: that is not yet in the superblocks */
 
 /* ---- members: what a power cut leaves ---- */
@@ -55,6 +58,12 @@ byte writing;           /* locations with a write that is on its way to the memb
 byte discarding;        /* locations with a discard that is */
 byte racing;            /* locations where both are, or were until one of them arrived */
 byte raced;             /* ... and nothing was written alone since: the copies may differ */
+
+#ifdef WRITERS
+#define ALL_WRITERS 2
+#else
+#define ALL_WRITERS 1
+#endif
 
 /* One flag per promise, so that spin's message names it. */
 bit witness;	/* WITNESS_*: a state that must be reachable for the proof to mean much */
@@ -79,6 +88,8 @@ bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, pr
 /* Section 1 of the spec, written apart from the code that makes the transitions. */
 #define IN_TABLE(from, action, to, degraded) \
 	((action == STARTWRITE && from <= CLEAN && to == (degraded -> NEEDSYNC : DIRTY)) || \
+	 (action == STARTSYNC && from == NEEDSYNC && to == SYNCING) || \
+	 (action == ENDSYNC && from == SYNCING && to == DIRTY) || \
 	 (action == DAEMON && from == DIRTY && to == CLEAN && !degraded) || \
 	 (action == DISCARD_ && from != UNWRITTEN && to == UNWRITTEN))
 
@@ -458,7 +469,7 @@ end:	do
 /* llb_clean_page(), again and again while there is something to clean */
 proctype daemon()
 {
-	bit suspended, degraded;
+	bit suspended, degraded, seen;
 
 	do
 	:: break
@@ -474,6 +485,10 @@ proctype daemon()
 	   :: else
 	   fi;
 #endif
+again:
+#ifdef SYNC
+	   seen = ended;	/* llb_seq_ended() */
+#endif
 #ifndef BUG_CLEAN_BEFORE_FLUSH
 	   llb_flush_members();
 #endif
@@ -482,6 +497,12 @@ proctype daemon()
 #endif
 	   atomic {	/* llb_clean_drained(): llb_transition() of every Dirty chunk, under the page's lock */
 		!lock ->
+#if defined(SYNC) && !defined(BUG_ENDSYNC_SLIPS)
+		if
+		:: seen != ended -> goto again
+		:: else
+		fi;
+#endif
 		if
 		:: !degraded && state[0] == DIRTY -> llb_transition(0, state[0], DAEMON, CLEAN, degraded)
 		:: else
@@ -498,9 +519,31 @@ proctype daemon()
 #ifndef BUG_NO_DRAIN
 	   llb_page_resume();
 #endif
-next:	   suspended = 0
+next:	   suspended = 0; seen = 0
 	od
 }
+
+#ifdef SYNC
+/* A resync copies chunk 0 from member 0 to member 1. It holds no page: what keeps its writes apart
+ * from the user's is raise_barrier() of raid1, place by place, and from the daemon only `ended`. */
+proctype resync()
+{
+	/* llbitmap_start_sync() */
+	atomic { !lock -> llb_transition(0, state[0], STARTSYNC, SYNCING, 0) };
+	atomic {
+		!(writing & BIT(0)) ->
+		content[3] = content[0];
+		losable[1] = losable[1] | BIT(0)
+	}
+	atomic {
+		!(writing & BIT(1)) ->
+		content[4] = content[1];
+		losable[1] = losable[1] | BIT(1)
+	}
+	/* llb_finish_sync(), all I/O complete */
+	atomic { !lock -> llb_transition(0, state[0], ENDSYNC, DIRTY, 0); ended = 1 }
+}
+#endif
 
 #define LAGS (state[0] != disk[0] || state[1] != disk[1] || \
 	      (!faulty && (state[0] != disk[2] || state[1] != disk[3])))
@@ -589,7 +632,7 @@ proctype power_cut()
 end:	do
 	:: atomic { CUT_LOSES -> promise_2_cut = 1; assert(!promise_2_cut) }
 #ifdef WITNESS_CLEAN
-	:: atomic { disk[0] == CLEAN && disk[2] == CLEAN && refs == 2 -> witness = 1; assert(!witness) }
+	:: atomic { disk[0] == CLEAN && disk[2] == CLEAN && refs == ALL_WRITERS -> witness = 1; assert(!witness) }
 #endif
 #ifdef WITNESS_UNWRITTEN
 	:: atomic { disk[0] == UNWRITTEN && disk[2] == UNWRITTEN -> witness = 1; assert(!witness) }
@@ -600,6 +643,12 @@ end:	do
 init
 {
 	atomic {
+#ifdef SYNC	/* the daemon has something to do in the page while chunk 0 is synced */
+		state[0] = NEEDSYNC;
+		live = LOCS(0);
+		content[3] = 2; content[4] = 2;
+		state[1] = DIRTY;
+#else
 		if
 #if !defined(WITNESS_CLEAN) && !defined(WITNESS_UNWRITTEN)
 		:: state[0] = UNWRITTEN
@@ -608,6 +657,7 @@ init
 		:: state[0] = DIRTY; live = LOCS(0)
 		fi;
 		state[1] = CLEAN;
+#endif
 		live = live | LOCS(1);
 		disk[0] = state[0]; disk[1] = state[1];
 		disk[2] = state[0]; disk[3] = state[1];
@@ -627,6 +677,9 @@ init
 #ifdef DISCARD
 		run discarder();
 		run discard_worker();
+#endif
+#ifdef SYNC
+		run resync();
 #endif
 #ifdef FAIL
 		run member_failure();

@@ -45,7 +45,7 @@ def test_model_holds_and_planted_bugs_break_their_promises():
     assert done.returncode == 0, done.stdout + done.stderr
     found = {line.split()[0]: line.split()[2] for line in done.stdout.splitlines()[1:-1]}
     for scenario in ("writers", "discard", "discard-behind", "discard-racing",
-                     "discard-writers", "member-fails"):
+                     "discard-writers", "member-fails", "resync"):
         assert found[scenario] == "holds"
     assert found["clear-at-issue"] == "promise_1_order"
     assert found["second-writer-goes"] == "promise_1_order"

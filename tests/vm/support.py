@@ -143,7 +143,7 @@ class Mapped:
         self.sectors = disk.size // 512
         self.read = disk.read
         vm.run("modprobe dm-delay")
-        vm.run(["dmsetup", "create", name, "--table", self._table()])
+        vm.run(["dmsetup", "create", name, "--table", self.table()])
         minor = vm.run(["dmsetup", "info", "-c", "--noheadings", "-o", "minor", name]).stdout.strip()
         self.device = f"/dev/dm-{minor}"
         self.number = f"{vm.run(['dmsetup', 'info', '-c', '--noheadings', '-o', 'major', name]).stdout.strip()},{minor}"
@@ -152,7 +152,7 @@ class Mapped:
     def __str__(self):
         return self.device
 
-    def _table(self, ranges=()):
+    def table(self, *ranges):
         """All linear, but for ranges (first sector, sectors, target, more arguments)."""
         lines, at = [], 0
         for first, count, target, tail in [*sorted(ranges), (self.sectors, 0, "", "")]:
@@ -164,13 +164,18 @@ class Mapped:
         return "\n".join(lines)
 
     def load(self, *ranges):
-        self.vm.run(["dmsetup", "load", self.name, "--table", self._table(ranges)])
+        self.vm.run(["dmsetup", "load", self.name, "--table", self.table(*ranges)])
         self.vm.run(["dmsetup", "resume", "--noflush", self.name])
 
     def slow_range(self, milliseconds, first=AREA_BEGIN, count=AREA_SECTORS):
         """For load(): writes (reads and flushes not) to a range take their time."""
         where = f"{self.disk} {first}"
         return first, count, "delay", f"{where} 0 {where} {milliseconds} {where} 0"
+
+    def slow_flush(self, milliseconds, first=AREA_BEGIN):
+        """For load(): only flushes of the member take their time, or until the next load()."""
+        where = f"{self.disk} {first}"
+        return first, 8, "delay", f"{where} 0 {where} 0 {where} {milliseconds}"
 
     @staticmethod
     def bad_range(first=AREA_BEGIN, count=AREA_SECTORS):

@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a sync leaves behind: promise 2 where it ends beside the daemon, promise 4 where some of it
+failed."""
+import pytest
+
+from order import data_writes
+from support import Trace, hot_add, keep_active, mapped_members, states, wait_until
+from test_write import BLOCK
+from vmtest import DiskOptions
+
+pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="128M"))
+
+CHUNK = 128
+
+# Where a sync stops, md has to record how far it is as soon as its thread wakes, which would then
+# wait for the flush: so it is woken, and the member is quiet, first.
+HELD = ["bash", "-ec", """
+cd $0
+echo $3 > sync_max
+while ! grep -q "^$3 " sync_completed; do sleep 0.1; done
+echo 9 > llbitmap/mark
+before=
+while now=$(cat /sys/block/$1/stat); [ "$now" != "$before" ]; do before=$now; sleep 2; done
+dmsetup load /dev/$1 --table "$4"
+dmsetup resume --noflush /dev/$1
+echo 1 > llbitmap/flush &
+while ! grep -q "block_bio_queue: $2 F.* 0 + 0" /sys/kernel/tracing/trace; do sleep 0.1; done
+echo max > sync_max
+wait
+"""]
+
+
+def make_unequal(vm, array, chunk):
+    """The last member that has the chunk has something else there, behind md's back."""
+    images = array.member_images()
+    role, where = len(images) - 1, chunk * CHUNK
+    if images[0].level == 10:
+        role, where = array.layout().copies(where)[-1]
+    with open(images[role].path, "r+b") as file:
+        file.seek((images[role].data_offset + where) * 512)
+        file.write(b"\x99" * (CHUNK * 512))
+    for member in array.members:
+        vm.run(["blockdev", "--flushbufs", member])
+
+
+def flushes(events, member):
+    return [event for event in events if event.name == "block_bio_queue" and
+            event.dev == member.number and event.rwbs.startswith("F") and event.sectors == 0]
+
+
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3), (6, 4)])
+def test_sync_that_ends_while_the_members_are_flushed(vm, level, disks):
+    """Its writes are newer than the flush, so the flush does not make them Clean."""
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, size=65536,
+                            **({} if level == 1 else {"chunk": CHUNK // 2}))
+    make_unequal(vm, array, 9)
+    keep_active(vm, array, 16384)           # Dirty: the daemon has something to do in the page
+    array.set("sync_max", 4 * CHUNK)
+    array.set("llbitmap/mark", "2-9")
+    wait_until(vm, lambda: array.get("sync_completed").startswith(f"{4 * CHUNK} "))
+    with Trace(vm, *BLOCK) as trace:
+        flush = vm.spawn([*HELD, array.sysfs, members[1].device[5:], members[1].number, str(8 * CHUNK),
+                          members[1].table(members[1].slow_flush(120000))], timeout=60)
+        wait_until(vm, lambda: [event for event in trace.recorded("transition", action="Endsync")
+                                if 9 in event.chunks()], timeout=10)
+        members[1].plain()                  # lets the flush go
+        flush.wait()
+    ended, = [event for event in trace.events("transition", action="Endsync")
+              if {8, 9} & set(event.chunks())]
+    synced = [event for event in trace.events("block_bio_complete")
+              if event.dev in {member.number for member in members} and event.sectors
+              and event.sector >= array.member_images()[0].data_offset and "W" in event.rwbs]
+    assert synced and len(synced) == len(data_writes(trace, members, array)), "nothing was mended"
+    done = max(event.time for event in synced)
+    cleaned = [event for event in trace.events("transition", action="Daemon")
+               if {8, 9} & set(event.chunks())]
+    assert cleaned and done < ended.time < cleaned[0].time
+    for member in members:
+        assert any(done < event.time < cleaned[0].time
+                   for event in flushes(trace.all(), member)), "not flushed since"
+    assert states(array, 8, 2) == ["Clean", "Clean"]
+    array.wait_sync()
+
+
+def with_bad_blocks(vm):
+    """RAID5: two members are known to lack the same block of chunk 8, so nobody can compute it."""
+    array = vm.create_array(level=5, disks=3, bitmap="none", size=65536, chunk=CHUNK // 2)
+    for image, member in zip(array.member_images()[:2], array.members):
+        array.set(f"dev-{str(member)[5:]}/bad_blocks", f"{image.data_offset + 8 * CHUNK + 40} 8")
+    hot_add(vm, array)
+    return array
+
+
+def with_unreadable_copies(vm):
+    members = mapped_members(vm, 4)
+    array = vm.create_array(level=10, disks=4, members=members, size=65536, chunk=CHUNK // 2)
+    images = array.member_images()
+    for role, where in array.layout().copies(8 * CHUNK):
+        members[role].fail(images[role].data_offset + where, CHUNK)
+    return array
+
+
+@pytest.mark.parametrize("make", [with_bad_blocks, with_unreadable_copies])
+def test_what_cannot_be_synced_is_left_alone(vm, make):
+    """The other chunks of that sync end as ever, and the one that is left asks for no other."""
+    array = make(vm)
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    mark = vm.log.size()
+    with Trace(vm) as trace:
+        array.set("llbitmap/mark", "4-12")
+        wait_until(vm, lambda: trace.recorded("transition", action="Abortsync"))
+        vm.run("sleep 8")
+    assert trace.chunks("Startsync") == list(range(4, 13))
+    assert states(array, 4, 9) == ["Clean"] * 4 + ["NeedSync"] + ["Clean"] * 4
+    assert vm.dmesg(mark).count("resync of RAID array") in (1, 2)
+    assert trace.chunks("Abortsync") == [8]
+    assert array.get("sync_action") == "idle" and array.degraded() == 0
+
+    # what comes later is synced, and that one is tried again
+    array.set("llbitmap/mark", "20")
+    wait_until(vm, lambda: states(array, 20, 1) == ["Clean"])
+    assert states(array, 8, 1) == ["NeedSync"]
