@@ -59,6 +59,12 @@ byte discarding;        /* locations with a discard that is */
 byte racing;            /* locations where both are, or were until one of them arrived */
 byte raced;             /* ... and nothing was written alone since: the copies may differ */
 
+#ifdef WRITERS
+#define ALL_WRITERS 2
+#else
+#define ALL_WRITERS 1
+#endif
+
 /* One flag per promise, so that spin's message names it. */
 bit witness;	/* WITNESS_*: a state that must be reachable for the proof to mean much */
 bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, promise_4_unwritten;
@@ -626,7 +632,7 @@ proctype power_cut()
 end:	do
 	:: atomic { CUT_LOSES -> promise_2_cut = 1; assert(!promise_2_cut) }
 #ifdef WITNESS_CLEAN
-	:: atomic { disk[0] == CLEAN && disk[2] == CLEAN && refs == 2 -> witness = 1; assert(!witness) }
+	:: atomic { disk[0] == CLEAN && disk[2] == CLEAN && refs == ALL_WRITERS -> witness = 1; assert(!witness) }
 #endif
 #ifdef WITNESS_UNWRITTEN
 	:: atomic { disk[0] == UNWRITTEN && disk[2] == UNWRITTEN -> witness = 1; assert(!witness) }
