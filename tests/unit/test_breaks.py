@@ -3,6 +3,8 @@
 import importlib.machinery
 import importlib.util
 import re
+import shutil
+import subprocess
 import sys
 
 import pytest
@@ -45,6 +47,20 @@ def test_its_tests_exist(name):
         text = (VM_TESTS / file).read_text(encoding="utf-8")
         name = function.partition("[")[0] or r"test_\w+"
         assert re.search(rf"^def {name}\(", text, re.MULTILINE), test
+
+
+PLANTED = sorted([*(VM_TESTS / "bugs").glob("*.patch"),
+                  *(TOP / "tests/crash/mutations").glob("*.patch")])
+
+
+@pytest.mark.parametrize("patch", PLANTED, ids=lambda patch: patch.stem)
+def test_planted_bug_fits(source, patch, tmp_path):
+    """They are built where they are needed, which may be in `make check-long` only."""
+    shutil.copytree(source, tmp_path / "drivers/md")
+    done = subprocess.run(["git", "apply", "--check", patch], cwd=tmp_path, capture_output=True,
+                          text=True, env={"GIT_CEILING_DIRECTORIES": str(tmp_path.parent),
+                                          "PATH": "/usr/bin:/bin"})
+    assert done.returncode == 0, done.stderr
 
 
 def test_pitfalls_name_them():
