@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Which bitmap an array gets: by what user space chose, by what is on disk, and what is refused."""
+import contextlib
+
 import pytest
 
 from vmtest import DiskOptions
@@ -91,13 +93,15 @@ def test_member_that_is_not_in_sync_is_not_asked(vm, md77):
     assert vm.read(f"{SB}/bitmap_type").strip() == "none bitmap [llbitmap]"
 
 
-def test_metadata_other_than_1_2_is_refused(vm):
+@contextlib.contextmanager
+def refused(vm, metadata):
+    """An array of other metadata that wants our bitmap. It is asked for, and refused, inside."""
     mark = vm.log.size()
-    vm.run("mdadm --create /dev/md77 --run --metadata=1.0 --level=1 --raid-devices=2 "
+    vm.run(f"mdadm --create /dev/md77 --run --metadata={metadata} --level=1 --raid-devices=2 "
            f"--bitmap=none --assume-clean {vm.disks[0]} {vm.disks[1]}")
     try:
         vm.run(f"echo llbitmap > {SB}/bitmap_type")
-        assert attempt(vm, f"{SB}/bitmap/location", "+8") == "ENOTSUP"
+        yield
         assert "llbitmap refused: the metadata is not of version 1.2" in vm.dmesg(mark)
         # nothing is left of it: a classic one can be had
         assert vm.read(f"{SB}/bitmap/location").strip() == "none"
@@ -105,6 +109,11 @@ def test_metadata_other_than_1_2_is_refused(vm):
         assert "[bitmap]" in vm.read(f"{SB}/bitmap_type")
     finally:
         vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
+
+
+def test_metadata_other_than_1_2_is_refused(vm):
+    with refused(vm, "1.0"):
+        assert attempt(vm, f"{SB}/bitmap/location", "+8") == "ENOTSUP"
 
 
 BITMAP_BY_IOCTL = """
@@ -121,18 +130,8 @@ except OSError as e: print(errno.errorcode[e.errno])
 
 def test_refused_by_ioctl(vm):
     """How an mdadm that finds no bitmap/location asks; nothing is left of it either."""
-    mark = vm.log.size()
-    vm.run("mdadm --create /dev/md77 --run --metadata=0.90 --level=1 --raid-devices=2 "
-           f"--bitmap=none --assume-clean {vm.disks[0]} {vm.disks[1]}")
-    try:
-        vm.run(f"echo llbitmap > {SB}/bitmap_type")
+    with refused(vm, "0.90"):
         assert vm.run(["python3", "-c", BITMAP_BY_IOCTL]).stdout.strip() == "ENOTSUP"
-        assert "llbitmap refused: the metadata is not of version 1.2" in vm.dmesg(mark)
-        assert vm.read(f"{SB}/bitmap/location").strip() == "none"
-        vm.run(f"echo bitmap > {SB}/bitmap_type; mdadm --grow --bitmap=internal /dev/md77")
-        assert "[bitmap]" in vm.read(f"{SB}/bitmap_type")
-    finally:
-        vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
 
 
 def test_external_metadata_is_refused(vm, md77):

@@ -279,7 +279,7 @@ class Parities(LoggedArray):
         return self._copies[sector]
 
     def places(self, sectors):
-        return [(member, self.data_start + where) for where in map(self.position, sectors)
+        return [(member, self.data_start + where) for where in set(map(self.position, sectors))
                 for member in self.members]
 
     def _row(self, read, members, where):
