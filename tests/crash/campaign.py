@@ -13,7 +13,6 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import pickle
 import random
 import signal
 import sys
@@ -89,7 +88,7 @@ def one_array(scene, level, what, seed, share):
         found += [f"assembled at entry {image.position}: {text}" for text in wrong]
     if found:
         path = build_dir() / "crash" / f"log-{seed}-raid{level}.pickle"
-        path.write_bytes(pickle.dumps((recording, seed)))
+        recording.keep(path, seed)
         found.append(f"the log is in {path}")
     scene.vm.clean_up()
     scene.server.logging = True

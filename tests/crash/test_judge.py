@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The judge of power cuts, on logs made by hand: one thing wrong at a time."""
+import pickle
 import struct
 
 import pytest
@@ -105,9 +106,11 @@ class Log:
 
     array = Mirrors([0, 1], Layout(2, SIZE, 0), CHUNK, BITMAP, DATA)
 
+    def recording(self):
+        return Recording(self.array, self.entries, self.start, MARKS, "")
+
     def judge(self, states=6):
-        recording = Recording(self.array, self.entries, self.start, MARKS, "")
-        return CrashTest(recording, 1).run(len(self.entries), states)
+        return CrashTest(self.recording(), 1).run(len(self.entries), states)
 
     def rules(self):
         return [(violation.rule, violation.chunk) for violation in self.judge().judge.violations]
@@ -413,6 +416,14 @@ def test_parity_in_order(parity_log):
     test = log.judge()
     assert test.judge.violations == [] and test.violations == []
     assert all(test.judge.checked.values())
+
+
+def test_a_kept_log_is_judged_again(parity_log, tmp_path):
+    parity_log.data(parity_log.array.ranges(1)[0][0], 1)
+    parity_log.recording().keep(tmp_path / "log", 7)
+    recording, seed = pickle.loads((tmp_path / "log").read_bytes())
+    again = CrashTest(recording, seed).run(len(recording.log), 6)
+    assert {(v.rule, v.chunk) for v in again.judge.violations} == {("order", 1)}
 
 
 def test_data_and_parity_before_the_byte(parity_log):

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Power cuts on every level, while chunks keep crossing from Clean to Dirty and back."""
 import os
-import pickle
 import random
 
 import pytest
@@ -45,7 +44,7 @@ def report(recording, test, name, keep_in):
     if not found and "CRASH_KEEP" not in os.environ:
         return ""
     path = keep_in / f"log-{name}.pickle"
-    path.write_bytes(pickle.dumps((recording, SEED)))
+    recording.keep(path, SEED)
     return found and "\n".join([f"CRASH_SEED={SEED}, log kept in {path}", *map(str, found)])
 
 

@@ -215,7 +215,18 @@ class Parities(LoggedArray):
     def __init__(self, *args):
         super().__init__(*args)
         self._copies = {}
+        self._remember()
+
+    def _remember(self):
         self._right = functools.lru_cache(1 << 16)(self.layout.parity_is_right)
+
+    def __getstate__(self):
+        """What pickle keeps of it: a log with a finding is kept."""
+        return {name: value for name, value in vars(self).items() if name != "_right"}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._remember()
 
     @staticmethod
     def extent_of(layout):
@@ -223,6 +234,7 @@ class Parities(LoggedArray):
 
     def startable(self, members):
         return len(members) == self.layout.disks
+
     def array_sector(self, member, sector):
         within = sector - self.data_start
         if not 0 <= within < self.extent:

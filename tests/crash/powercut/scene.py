@@ -2,6 +2,7 @@
 """A VM whose disks are logged, and the load in it."""
 import dataclasses
 import pathlib
+import pickle
 import subprocess
 import tempfile
 import time
@@ -64,6 +65,10 @@ class Recording:
     start: int              # the load began
     mark_disk: int
     said: str               # by the load
+
+    def keep(self, path, seed):
+        """For tools and people: unpickle it to judge it again."""
+        path.write_bytes(pickle.dumps((self, seed)))
 
 
 class Scene:
