@@ -78,11 +78,11 @@ static unsigned int rnd(struct worker *me, unsigned int below)
 	return (unsigned int)rand_r(&me->seed) % below;
 }
 
-static void mark(uint64_t kind, uint64_t first, uint64_t second)
+static void mark(uint64_t kind, uint64_t first, uint64_t second, uint64_t third)
 {
 	static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
 	static unsigned char *buf;
-	uint64_t words[4] = { 0, kind, first, second };
+	uint64_t words[5] = { 0, kind, first, second, third };
 
 	memcpy(words, "LLBMARK", 8);
 	pthread_mutex_lock(&mark_lock);
@@ -221,7 +221,7 @@ static void sync_all(void)
 
 	if (fsync(dev))
 		die("fsync");
-	mark(MARK_FLUSHED, low, 0);
+	mark(MARK_FLUSHED, low, 0, 0);
 	pthread_mutex_lock(&lock);
 	syncs++;
 	pthread_mutex_unlock(&lock);
@@ -232,7 +232,7 @@ static void discard(struct worker *me)
 	struct window *w = &windows[rnd(me, (unsigned int)nr_windows)];
 	uint64_t sectors = unit * (1 + rnd(me, 3));
 	uint64_t start = rnd(me, (unsigned int)(w->sectors - sectors + 1)) / unit * unit;
-	uint64_t range[2];
+	uint64_t range[2], newest;
 	bool ok;
 
 	if (rnd(me, 3) == 0) {	/* a part of a chunk at one end or both */
@@ -241,15 +241,16 @@ static void discard(struct worker *me)
 	}
 	pthread_mutex_lock(&lock);
 	ok = claim(w, start, sectors);
+	newest = generation;	/* nothing is in flight there: what is there is not newer */
 	pthread_mutex_unlock(&lock);
 	if (!ok)
 		return;
-	mark(MARK_DISCARD, w->first + start, sectors);
+	mark(MARK_DISCARD, w->first + start, sectors, newest);
 	range[0] = (w->first + start) * SECTOR;
 	range[1] = sectors * SECTOR;
 	if (ioctl(dev, BLKDISCARD, range))
 		die("discard");
-	mark(MARK_DISCARDED, w->first + start, sectors);
+	mark(MARK_DISCARDED, w->first + start, sectors, 0);
 	pthread_mutex_lock(&lock);
 	release(w, start, sectors);
 	discards++;

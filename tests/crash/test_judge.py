@@ -94,8 +94,8 @@ class Log:
         for member in members:
             self.write(member, DATA + sector, pattern(sector, generation), flush)
 
-    def mark(self, kind, first, second=0):
-        data = MARK.pack(MARK_MAGIC, kind, first, second).ljust(SECTOR, b"\0")
+    def mark(self, kind, first, second=0, third=0):
+        data = MARK.pack(MARK_MAGIC, kind, first, second, third).ljust(SECTOR, b"\0")
         self.done(self.begin(WRITE, MARKS, 0, data))
 
     def discard(self, first, sectors, members=(0, 1)):
@@ -484,3 +484,25 @@ def test_discard_of_all_that_a_chunk_stands_for(parity_log):
     log.mark(MARK_DISCARD, first, count - CHUNK)
     log.done(log.begin(DISCARD, 0, DATA + 2 * CHUNK, sectors=CHUNK))
     assert log.rules() == [("order", 2)]
+
+
+def test_recovery_of_what_is_being_discarded(parity_log):
+    """Written while its member was missing, and first seen when recovery brings it there."""
+    log = parity_log
+    first, count = log.array.ranges(2)[0][0], CHUNK * log.array.layout.data_disks
+    log.state(2, NEEDSYNC)
+    log.mark(MARK_DISCARD, first, count, third=5)
+    log.data(first, 5, flush=True)
+    for member in log.members:
+        log.done(log.begin(DISCARD, member, DATA + 2 * CHUNK, sectors=CHUNK))
+    log.mark(MARK_DISCARDED, first, count)
+    log.flush()
+    log.state(2, UNWRITTEN)
+    assert log.rules() == []
+
+    log.state(2, NEEDSYNC)
+    log.data(first, 6, flush=True)      # newer than the discard
+    log.done(log.begin(DISCARD, log.array.layout.place(first)[0], DATA + 2 * CHUNK, sectors=CHUNK))
+    log.flush()
+    log.state(2, UNWRITTEN)
+    assert {rule for rule, _ in log.rules()} == {"clean"}

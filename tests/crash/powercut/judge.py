@@ -57,11 +57,14 @@ class Promised:
         self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
         self._order.append((number, sector))
 
-    def discard(self, first, sectors):
+    def discard(self, first, sectors, newest=0):
+        """Generations up to `newest` are there. Not all of them need be known: what was written
+        while its member was missing, only recovery will bring there."""
         self.discards[first, sectors] = self.discards.get((first, sectors), 0) + 1
         for sector in range(first, first + sectors):
+            self._dead[sector] = max(newest, self._dead.get(sector, 0), self.live.get(sector, 0))
             if sector in self.live:
-                self._dead[sector] = self.live.pop(sector)
+                del self.live[sector]
                 self.by_chunk[self.array.chunk_of(sector)].discard(sector)
             self.flushed.pop(sector, None)
 
@@ -151,9 +154,9 @@ class Judge:
                 self._supers_changed()
             elif sector == self.array.bitmap_start:
                 self._check_cover()
-            elif member in self.trusted and value:
+            elif member in self.trusted:
                 for chunk in self.array.chunks_at(sector):
-                    state = value[self.array.byte_at(chunk)[1]]
+                    state = value[self.array.byte_at(chunk)[1]] if value else UNWRITTEN
                     if state <= CLEAN and chunk in self.promised.by_chunk:
                         self._check_clean(chunk, f"disk {member} is to hold {state}")
 
@@ -165,11 +168,11 @@ class Judge:
                 self._supers_changed()
 
     def _mark(self, entry):
-        magic, kind, first, second = MARK.unpack_from(entry.data)
+        magic, kind, first, second, third = MARK.unpack_from(entry.data)
         if magic != MARK_MAGIC:
             return
         if kind == MARK_DISCARD:
-            self.promised.discard(first, second)
+            self.promised.discard(first, second, third)
         elif kind == MARK_DISCARDED:
             self.promised.discarded(first, second)
         elif kind == MARK_FLUSHED:
