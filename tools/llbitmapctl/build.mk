@@ -57,6 +57,21 @@ $(BUILD)/llbitmapctl.8: $(TOOL)/llbitmapctl.8.in $(BUILD)/llbitmapctl \
 
 -include $(LIB_OBJ:.o=.d) $(TOOL_OBJ:.o=.d)
 
+##@ Installing
+
+PREFIX ?= /usr/local
+INSTALLED := bin/llbitmapctl share/man/man8/llbitmapctl.8 \
+	share/bash-completion/completions/llbitmapctl
+
+.PHONY: install uninstall
+install: all ## install the tool, its man page and completion (PREFIX=/usr/local, DESTDIR=)
+	$(Q)install -D -m 755 $(BUILD)/llbitmapctl $(DESTDIR)$(PREFIX)/$(word 1,$(INSTALLED))
+	$(Q)install -D -m 644 $(BUILD)/llbitmapctl.8 $(DESTDIR)$(PREFIX)/$(word 2,$(INSTALLED))
+	$(Q)install -D -m 644 $(TOOL)/completion.bash $(DESTDIR)$(PREFIX)/$(word 3,$(INSTALLED))
+
+uninstall: ## remove what `make install` installed
+	$(Q)rm -f $(addprefix $(DESTDIR)$(PREFIX)/,$(INSTALLED))
+
 ##@ Without a VM
 
 .PHONY: check-unit bench-replay
