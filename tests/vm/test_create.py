@@ -15,7 +15,7 @@ LOG_FIRST, LOG_LAST = 3072, 7167    # chunks whose bytes lie there too
 
 
 def superblock(array, image, chunks, **wanted):
-    """The fields of section 2 on one member."""
+    """The fields of the superblock on one member."""
     bitmap = image.bitmap()
     assert bitmap.version == 6
     assert bitmap.uuid == image.array_uuid.bytes
@@ -61,7 +61,7 @@ def test_new_array(vm, level, disks, assume_clean):
         superblock(array, image, chunks)
         assert image.bitmap().states() == bytes([1 if assume_clean else 0]) * chunks
 
-    # a byte stands where section 2 says
+    # a byte stands where the format says
     last = chunks - 1
     write(vm, array, 0)
     write(vm, array, array.size() // 512 - 8)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What we leave on members for other kernels: the whole area, byte for byte as section 2 says."""
+"""What we leave on members for other kernels: the whole area, byte for byte as the format says."""
 import struct
 
 import pytest

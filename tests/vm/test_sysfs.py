@@ -38,7 +38,7 @@ def path(array, name):
 
 
 def test_table(vm):
-    """As section 1 of the specification has it."""
+    """As README has it."""
     array = vm.create_array(level=1, disks=2, size=4096)
     lines = array.get("llbitmap/table").splitlines()
     assert lines[0] == "# state action next"

@@ -2,7 +2,7 @@
 """Offline view of a member of an md 1.2 array: superblock, bitmap, data.
 
 Formats: struct mdp_superblock_1 in include/uapi/linux/raid/md_p.h; the bitmap's superblock and
-states as in section 2 of the specification.
+states follow the superblock from byte 1024 on, one byte per chunk.
 """
 import os
 import struct
