@@ -19,6 +19,7 @@
 #define STARTWRITE 0
 #define STARTSYNC  1
 #define ENDSYNC    2
+#define ABORTSYNC  3
 #define DAEMON     5
 #define DISCARD_   6
 
@@ -57,6 +58,7 @@ byte behind;            /* locations with a write-behind that the user has the a
 byte writing;           /* locations with a write that is on its way to the members */
 byte discarding;        /* locations with a discard that is */
 byte racing;            /* locations where both are, or were until one of them arrived */
+byte synced;            /* locations that the sync of their chunk has copied since it began */
 byte raced;             /* ... and nothing was written alone since: the copies may differ */
 
 #ifdef WRITERS
@@ -67,7 +69,8 @@ byte raced;             /* ... and nothing was written alone since: the copies m
 
 /* One flag per promise, so that spin's message names it. */
 bit witness;	/* WITNESS_*: a state that must be reachable for the proof to mean much */
-bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, promise_4_unwritten;
+bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, promise_4_unwritten,
+	promise_4_endsync;
 #ifdef CUT_ONLY	/* see whether the power cut alone shows the harm */
 #define PROMISE(name, cond) skip
 #else
@@ -90,6 +93,7 @@ bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, pr
 	((action == STARTWRITE && from <= CLEAN && to == (degraded -> NEEDSYNC : DIRTY)) || \
 	 (action == STARTSYNC && from == NEEDSYNC && to == SYNCING) || \
 	 (action == ENDSYNC && from == SYNCING && to == DIRTY) || \
+	 (action == ABORTSYNC && from == SYNCING && to == NEEDSYNC) || \
 	 (action == DAEMON && from == DIRTY && to == CLEAN && !degraded) || \
 	 (action == DISCARD_ && from != UNWRITTEN && to == UNWRITTEN))
 
@@ -107,6 +111,7 @@ inline llb_transition(c, from, action, to, degraded)
 		PROMISE(promise_4_unwritten,
 			!((live | racing | raced) & LOCS(c)) && (discarded & BIT(c)));
 		PROMISE(promise_2_clean_is_safe, !((losable[0] | losable[1]) & LOCS(c)))
+	:: action == ENDSYNC -> PROMISE(promise_4_endsync, (synced & LOCS(c)) == LOCS(c))
 	:: else
 	fi;
 	state[c] = to
@@ -524,24 +529,38 @@ next:	   suspended = 0; seen = 0
 }
 
 #ifdef SYNC
-/* A resync copies chunk 0 from member 0 to member 1. It holds no page: what keeps its writes apart
- * from the user's is raise_barrier() of raid1, place by place, and from the daemon only `ended`. */
+inline sync_copies(l)
+{
+	atomic {
+		!(writing & BIT(l)) ->
+		content[3 + (l)] = content[l];
+		losable[1] = losable[1] | BIT(l);
+		synced = synced | BIT(l)
+	}
+}
+
+/* A resync copies chunk 0 from member 0 to member 1, if nothing stops it in the middle. It holds no
+ * page: what keeps its writes apart from the user's is raise_barrier() of raid1, place by place,
+ * and from the daemon only `ended`. */
 proctype resync()
 {
-	/* llbitmap_start_sync() */
-	atomic { !lock -> llb_transition(0, state[0], STARTSYNC, SYNCING, 0) };
-	atomic {
-		!(writing & BIT(0)) ->
-		content[3] = content[0];
-		losable[1] = losable[1] | BIT(0)
-	}
-	atomic {
-		!(writing & BIT(1)) ->
-		content[4] = content[1];
-		losable[1] = losable[1] | BIT(1)
-	}
-	/* llb_finish_sync(), all I/O complete */
-	atomic { !lock -> llb_transition(0, state[0], ENDSYNC, DIRTY, 0); ended = 1 }
+	do
+	:: /* llbitmap_start_sync() */
+	   atomic { !lock -> llb_transition(0, state[0], STARTSYNC, SYNCING, 0); synced = 0 };
+	   sync_copies(0);
+	   if	/* llb_finish_sync(), all I/O complete */
+	   :: sync_copies(1);
+	      atomic { !lock -> llb_transition(0, state[0], ENDSYNC, DIRTY, 0); ended = 1 };
+	      break
+	   :: /* a place that cannot be read, or somebody who stops it: and again later */
+#ifdef BUG_ENDSYNC_OF_A_PART
+	      atomic { !lock -> llb_transition(0, state[0], ENDSYNC, DIRTY, 0); ended = 1 };
+	      break
+#else
+	      atomic { !lock -> llb_transition(0, state[0], ABORTSYNC, NEEDSYNC, 0) }
+#endif
+	   fi
+	od
 }
 #endif
 
