@@ -279,12 +279,18 @@ cat /root/seen
 def test_end_while_the_daemon_cleans(vm):
     """A session that ends judges nothing of which it did not see all, and misses nothing."""
     array = vm.create_array(level=1, disks=2)
+    # each session sees two rounds at least, and ends somewhere in another
     script = f"""
+touch /root/rounds
 while dd if=/dev/zero of={array} bs=64k count=8 oflag=direct status=none; do
 	echo 1 > {array.sysfs}/llbitmap/flush
+	echo >> /root/rounds
 done &
 for i in $(seq 12); do
-	llbitmapctl audit --json -d 0.2
+	llbitmapctl audit --json -- bash -c '
+		first=$(wc -l < /root/rounds)
+		until [ $(wc -l < /root/rounds) -gt $((first + 2)) ]; do sleep 0.02; done
+		sleep 0.'$((i * 7 % 12 + 10))
 	echo $? >> /root/statuses
 done
 kill %1
