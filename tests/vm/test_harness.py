@@ -43,6 +43,26 @@ def test_command_timeout_kills_the_command_only(vm):
     assert vm.healthy
 
 
+def test_files(vm):
+    vm.write("/root/file", "two\nlines\n")
+    assert vm.read("/root/file") == "two\nlines"
+    assert vm.exists("/root/file") and not vm.exists("/root/absent")
+    with pytest.raises(CommandFailed, match="/root/absent: No such file"):
+        vm.read("/root/absent")
+    refused = vm.write("/proc/version", "x", check=False)
+    assert not refused and "/proc/version: " in refused.stderr
+
+
+def test_file_that_never_answers(boot_vm):
+    """Nothing can be done for it, so the VM is not used again."""
+    vm = boot_vm(disks=0, cpus=1)
+    vm.run("mkfifo /root/fifo")
+    with pytest.raises(CommandTimeout, match="fifo_open"):
+        vm._file("read", "/root/fifo", timeout=0.5)
+    assert vm.run("echo works").stdout == "works\n"
+    assert not vm.healthy
+
+
 def test_the_guest_is_complete(vm):
     for path in ("/sys/kernel/tracing/events", "/sys/kernel/debug/block", "/mnt/tests/vm"):
         assert vm.exists(path), path

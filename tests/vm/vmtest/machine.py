@@ -58,6 +58,10 @@ def shares(environment, options, out):
             "tests": VM_DIR.parent, "out+": out}
 
 
+def _encode(data):
+    return base64.b64encode(data.encode() if isinstance(data, str) else data).decode()
+
+
 def _decode(message, field):
     return base64.b64decode(message[field]).decode(errors="replace")
 
@@ -247,36 +251,40 @@ class VM:
 
     def spawn(self, command, timeout=600, stdin=b"", cwd="/root"):
         """Starts a command (a string for the shell, or a list) in the background."""
+        argv = ["bash", "-c", command] if isinstance(command, str) else [str(a) for a in command]
+        return self._begin(command, timeout, op="run", argv=argv, cwd=cwd, stdin=_encode(stdin))
+
+    def _begin(self, command, timeout, **request):
         if not self._qemu:
             raise HarnessError("the VM was not booted")
         if not self.running():
             self._ended()
         self._count += 1
-        argv = ["bash", "-c", command] if isinstance(command, str) else [str(a) for a in command]
-        if isinstance(stdin, str):
-            stdin = stdin.encode()
-        self.send({"op": "run", "id": self._count, "argv": argv, "cwd": cwd,
-                   "stdin": base64.b64encode(stdin).decode(), "timeout": timeout * self.scale})
+        self.send({"id": self._count, "timeout": timeout * self.scale, **request})
         return Process(self, self._count, command, timeout)
 
     def run(self, command, timeout=60, check=True, stdin=b"", cwd="/root"):
         """Runs a command to its end; see Process.wait()."""
         return self.spawn(command, timeout, stdin, cwd).wait(check)
 
+    def _file(self, do, path, data="", check=True, timeout=60):
+        return self._begin([do, str(path), data], timeout, op="file", do=do, path=str(path),
+                           data=_encode(data)).wait(check)
+
     def read(self, path):
         """Contents of a (small) file in the guest, without the space at its ends."""
-        return self.run(["cat", path]).stdout.strip()
+        return self._file("read", path).stdout.strip()
 
     def write(self, path, text, check=True):
         """Writes to a file in the guest, sysfs for example, in one write."""
-        return self.run(["bash", "-c", 'printf %s "$2" > "$1"', "write", path, text], check=check)
+        return self._file("write", path, text, check)
 
     def exists(self, path):
-        return bool(self.run(["test", "-e", path], check=False))
+        return bool(self._file("stat", path, check=False))
 
     def say(self, text):
         """A line in the kernel log."""
-        self.run("cat > /dev/kmsg", stdin=text + "\n")    # printk holds back a line without end
+        self.write("/dev/kmsg", text + "\n")       # printk holds back a line without end
 
     def usable(self):
         """It runs, and nothing says that it does not answer."""
