@@ -6,12 +6,14 @@ import time
 import pytest
 
 import cold
+from levels import cases
 from support import Trace, begin_write, held, keep_active, mapped_members, reboot, wait_until
 
 pytestmark = pytest.mark.vm(**cold.VM)
+EACH_LEVEL = cases("level", 1, long=[10])
 
 
-@pytest.mark.parametrize("level", cold.LEVELS)
+@EACH_LEVEL
 def test_share_of_bitmap_writes(vm, level):
     array = cold.create(vm, level)
     shares = []
@@ -50,6 +52,7 @@ def test_neighbouring_pages_in_one_write(vm):
         assert all("F" in bio.rwbs.partition("W")[2] for bio in bios), bios
 
 
+@pytest.mark.long
 def test_lone_writer_waits_for_nobody(vm):
     """Its bitmap write begins at once; one that waits for others waits longer than a write takes."""
     array = cold.create(vm, 1)
@@ -73,7 +76,7 @@ def test_lone_writer_waits_for_nobody(vm):
     assert wait < write
 
 
-@pytest.mark.parametrize("level", cold.LEVELS)
+@EACH_LEVEL
 @pytest.mark.parametrize("share", [pytest.param(0.02, marks=pytest.mark.long), 0.4,
                                    pytest.param(0.8, marks=pytest.mark.long)])
 def test_power_cut(vm, level, share):

@@ -7,6 +7,7 @@ import largest
 pytestmark = pytest.mark.vm(**largest.VM)
 
 
+@pytest.mark.long
 def test_memory(vm):
     none, classic, ours = largest.memory(vm)
     print(f"bytes: array {none:.0f}, bitmap: classic {classic:.0f}, llbitmap {ours:.0f}")

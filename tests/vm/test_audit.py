@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from levels import cases
 from support import wait_until
 from vmtest import DiskOptions
 from vmtest.environment import build_dir
@@ -140,7 +141,7 @@ RULES = {"init-clean", "degraded-write", "degraded-sync", "partial-discard", "wh
          "drained-clean"}
 
 
-@pytest.mark.parametrize("level, disks, size", [(1, 3, 40960), (10, 4, 20480)])
+@cases("level, disks, size", (10, 4, 20480), long=[(1, 3, 40960)])
 def test_everything(vm, level, disks, size):
     """Arrays that run, stop, are assembled and created while watched."""
     members = vm.disks[:disks + 1]
@@ -210,8 +211,8 @@ def test_signal(vm, number, command):
     assert vm.run("pgrep -x sleep", check=False).rc == 1
 
 
-@pytest.mark.parametrize("command, result", [
-    ("audit", "^verdict: "), ("hist", "^daemon pass: "), ("trace", ""), ("top --batch -i 0.1", "")])
+@cases("command, result", ("audit", "^verdict: "),
+       long=[("hist", "^daemon pass: "), ("trace", ""), ("top --batch -i 0.1", "")])
 def test_signal_at_any_time(vm, command, result):
     """From before the first program is loaded until after the last. What is shown is whole."""
     vm.create_array(level=1, disks=2)

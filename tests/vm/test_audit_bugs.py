@@ -34,9 +34,8 @@ RULES = {
     "number-twice": "sequence",
 }
 
-# Caught by what other events show, not by the transition itself; the others, and one of these, are
-# in `make check`.
-LONG = ["flush-error-ignored", "discard-without-drain",
+# Caught by what other events show, not by the transition itself; the others are in `make check`.
+LONG = ["drain-only-claimed", "flush-error-ignored", "discard-without-drain",
         "writer-does-not-wait", "write-before-bitmap", "durable-too-early", "unload-one-short",
         "number-twice"]
 

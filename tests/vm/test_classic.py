@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from levels import cases
 from support import wait_until
 from vmtest import DiskOptions
 
@@ -33,7 +34,7 @@ def sectors_written(vm, disk):
     return int(vm.read(f"/sys/block/{str(disk).rpartition('/')[2]}/stat").split()[6])
 
 
-@pytest.mark.parametrize("level, disks", [(1, 2), (1, 3), (10, 4), (5, 3)])
+@cases("level, disks", (1, 3), (5, 3), long=[(1, 2), (10, 4)])
 def test_write_fail_re_add(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, bitmap="internal", size="100M")
     array.wait_sync()
@@ -177,7 +178,7 @@ def null_blk(vm, name, discard):
 # one CPU: QEMU before 8.1 may run stale code where a kprobe is placed (Oops: int3)
 @pytest.mark.vm(disks=2, memory="1G", cpus=1)
 @pytest.mark.parametrize("level", [1, 10])
-@pytest.mark.parametrize("supported", [(1, 1), (1, 0), (0, 1)])
+@cases("supported", (1, 0), long=[(1, 1), (0, 1)])
 def test_discard_on_unequal_members(vm, discard_failures, level, supported):
     """Success for the caller in any case; the bitmap hears of members that did not discard."""
     names = [f"n{level}{supported[0]}{supported[1]}{i}" for i in range(2)]

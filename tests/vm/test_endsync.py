@@ -4,6 +4,7 @@ failed."""
 import pytest
 
 from order import data_writes
+from levels import cases
 from support import Trace, hot_add, keep_active, mapped_members, states, wait_until
 from test_write import BLOCK
 from vmtest import DiskOptions
@@ -48,7 +49,7 @@ def flushes(events, member):
             event.dev == member.number and event.rwbs.startswith("F") and event.sectors == 0]
 
 
-@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3), (6, 4)])
+@cases("level, disks", (1, 2), (5, 3), long=[(10, 4), (6, 4)])
 def test_sync_that_ends_while_the_members_are_flushed(vm, level, disks):
     """Its writes are newer than the flush, so the flush does not make them Clean."""
     members = mapped_members(vm, disks)

@@ -2,6 +2,7 @@
 """Members that fail reads or writes at a bad moment: nothing hangs, nothing is taken for good."""
 import pytest
 
+from levels import cases
 from support import (AREA_BEGIN, AREA_SECTORS, HEADER, Trace, begin_write, hot_add, keep_active,
                      mapped_members, on_disk, reboot, states, wait_until, write)
 from vmtest import DiskOptions
@@ -207,7 +208,7 @@ def test_cut_as_the_array_goes_clean(vm, held):
     array.wait_sync()
 
 
-@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3)])
+@cases("level, disks", (5, 3), long=[(1, 2), (10, 4)])
 def test_reboot_while_a_member_fails(vm, level, disks):
     """Who stops the array waits for a write. That waits for the superblock to tell of the member,
     and only who stops the array may write superblocks."""

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from levels import cases
 from support import (AREA_BEGIN, HEADER, Trace, disk_prefix, errno_of, on_disk, outcome_is_stored,
                      states, wait_until, write)
 from vmtest import DiskOptions
@@ -237,10 +238,9 @@ class Sparse:
             f" od -An -v -tx1 | tr -d ' \\n'").stdout)[begin % 512:][:count]
 
 
-@pytest.mark.parametrize("level, disks, tebibytes, kib", [
-    (1, 2, 65, 64 << 30),               # 64 TiB
-    (1, 2, 65, (64 << 30) + 64),        # and a last chunk of 64 KiB
-    (10, 4, 33, (32 << 30) - 512)])
+@cases("level, disks, tebibytes, kib",
+       (1, 2, 65, (64 << 30) + 64),     # 64 TiB and a last chunk of 64 KiB
+       long=[(1, 2, 65, 64 << 30), (10, 4, 33, (32 << 30) - 512)])
 def test_64_tebibytes(vm, level, disks, tebibytes, kib):
     members = [Sparse(vm, disk, tebibytes) for disk in vm.disks[:disks]]
     try:

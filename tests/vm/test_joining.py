@@ -67,8 +67,8 @@ def garbage(vm, disk):
            f"oflag=direct iflag=fullblock status=none")
 
 
-@cases("level, disks, how", (1, 2, "add"), (1, 2, "re-add"), (10, 4, "replace"),
-       long=[(1, 2, "replace"), (10, 4, "add"), (10, 4, "re-add")])
+@cases("level, disks, how", (1, 2, "add"), (1, 2, "re-add"), (1, 2, "replace"),
+       long=[(10, 4, "replace"), (10, 4, "add"), (10, 4, "re-add")])
 def test_bitmap_is_there_first(vm, level, disks, how):
     joining = vm.disks[4]
     members = [*vm.disks[:disks - 1], joining] if how == "re-add" else vm.disks[:disks]

@@ -4,6 +4,7 @@ for no other."""
 import pytest
 
 from order import check_order, data_writes
+from levels import cases
 from support import (ReadyWriter, Trace, begin_write, held, keep_active, mapped_members, on_disk, states,
                      wait_until, write)
 from test_parity import all_comes_back, perform, plan
@@ -12,7 +13,7 @@ from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="96M"))
 
-LEVELS = pytest.mark.parametrize("level, disks", [(5, 3), (6, 4)])
+LEVELS = cases("level, disks", (5, 3), long=[(6, 4)])
 
 
 @pytest.fixture

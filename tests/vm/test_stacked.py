@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from levels import cases
 from support import Trace, on_disk, wait_until, write
 from vmtest import DiskOptions
 
@@ -119,7 +120,7 @@ def test_power_cut_under_a_stack(vm):
         assert array.unequal() == []
 
 
-@pytest.mark.parametrize("level", [0, "linear"])
+@cases("level", 0, long=["linear"])
 def test_below_a_level_without_bitmap(vm, level):
     """RAID0 splits, and plugs, what comes to the lockless arrays below it."""
     lower = halves(vm)
@@ -149,7 +150,7 @@ def test_below_a_level_without_bitmap(vm, level):
         assert {number for number in differ if found[0][number] == 1} == set()
 
 
-@pytest.mark.parametrize("level", [0, "linear"])
+@cases("level", 0, long=["linear"])
 def test_above_a_level_without_bitmap(vm, level):
     """Members that are striped or joined arrays; one of them may have no discards."""
     lower = [vm.create_array(level=level, disks=2, members=vm.disks[n:n + 2], bitmap="none",

@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from levels import cases
 from support import Trace, on_disk, wait_until
 from vmtest import DiskOptions
 from vmtest.environment import build_helper
@@ -38,7 +39,7 @@ done > /dev/null 2>&1
 """
 
 
-@pytest.mark.parametrize("level, disks", [(1, 3), (10, 4)])
+@cases("level, disks", (10, 4), long=[(1, 3)])
 def test_everything_at_once(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, assume_clean=False)
     array.wait_sync()
