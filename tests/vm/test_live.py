@@ -156,6 +156,19 @@ def test_record_and_replay(vm, array):
     assert result.rc == 0 and "status 1" in result.stderr
 
 
+@pytest.mark.parametrize("command", ["no-such-command", "/etc/passwd"])
+def test_command_that_cannot_be_run(vm, array, command):
+    """No verdict on nothing, and an old recording stays."""
+    vm.run("echo old >/root/old.llb")
+    for args in ("audit", "hist", "record -o /root/old.llb", "record -o /root/new.llb"):
+        result = tool(vm, f"{args} -- {command} -x", check=False)
+        assert (result.rc, result.stdout) == (2, ""), result
+        line, = result.stderr.splitlines()
+        assert line.startswith(f"llbitmapctl: cannot run {command}: "), line
+    assert vm.run("cat /root/old.llb; ls /root/*.llb*").stdout == "old\n/root/old.llb\n"
+    assert nothing_left(vm)
+
+
 def test_disk_full_while_recording(vm, array):
     vm.run("mkdir -p /run/small && mount -t tmpfs -o size=16k none /run/small")
     load = FIO.format(array, "16M")

@@ -98,17 +98,19 @@ $(BUILD)/fuzz-replay: tests/fuzz/fuzz_replay.c $(LIB_SRC)
 DEPS += python3-pytest valgrind libclang-rt-dev
 
 # Programs that only tests use: recordings made to measure, and damaged ones.
-HELPERS := $(BUILD)/llb-generate $(BUILD)/llb-doctor $(BUILD)/llb-arrays
+HELPERS := $(BUILD)/llb-generate $(BUILD)/llb-doctor $(BUILD)/llb-arrays $(BUILD)/llb-child
 .PHONY: test-helpers
 test-helpers: $(HELPERS)
 
 $(BUILD)/llb-generate: $(OBJ)/tests/unit/generate.o $(BUILD)/libllb.a
 $(BUILD)/llb-doctor: $(OBJ)/tests/recordings/doctor.o $(BUILD)/libllb.a
 $(BUILD)/llb-arrays: $(OBJ)/tests/unit/arrays.o $(OBJ)/$(TOOL)/live/arrays.o
+$(BUILD)/llb-child: $(OBJ)/tests/unit/child.o $(OBJ)/$(TOOL)/live/child.o
 $(HELPERS):
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lzstd
--include $(OBJ)/tests/unit/generate.d $(OBJ)/tests/unit/arrays.d $(OBJ)/tests/recordings/doctor.d
+-include $(OBJ)/tests/unit/generate.d $(OBJ)/tests/unit/arrays.d $(OBJ)/tests/unit/child.d \
+	$(OBJ)/tests/recordings/doctor.d
 
 .PHONY: recordings
 recordings: all modules ## make the golden recordings anew, in a VM

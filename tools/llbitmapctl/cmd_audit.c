@@ -39,7 +39,7 @@ const struct llb_command llb_cmd_audit = {
 		   "--duration, or the end of COMMAND (if it still runs then, it is ended, with all\n"
 		   "that it started); or, without privilege, those of recordings. A violation is told\n"
 		   "on standard error as soon as it is seen, and in full in the report.\n"
-		   "Exit status: 0 pass, 1 fail, 3 inconclusive.",
+		   "Exit status: 0 pass, 1 fail, 3 inconclusive.\n" LIVE_COMMAND_STATUS,
 	.options = options,
 	.options_size = sizeof(struct llb_audit_options),
 	.max_args = INT_MAX,

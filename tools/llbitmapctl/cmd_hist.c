@@ -68,7 +68,8 @@ const struct llb_command llb_cmd_hist = {
 	.summary = "latency histograms",
 	.details = "Measures until Ctrl-C, the end of --duration, or the end of COMMAND: the time\n"
 		   "chunks are Dirty before the daemon makes them Clean, and NeedSync before they\n"
-		   "are Syncing; bitmap writes; waits of writers for a page; daemon passes.",
+		   "are Syncing; bitmap writes; waits of writers for a page; daemon passes.\n"
+		   LIVE_COMMAND_STATUS,
 	.options = options,
 	.options_size = sizeof(struct hist_options),
 	.max_args = INT_MAX,

@@ -178,19 +178,20 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 	err = err ?: watch_all(out, live);
 	if (err)
 		return err;
+	live->start_ns = session_now();
+	if (request->duration_ns)
+		live->end_ns = live->start_ns + request->duration_ns;
+	/* Before anything is replaced: a command that cannot be run leaves all as it was. */
+	err = command ? child_start(&live->child) : 0;
+	if (err)
+		return llb_fail(out, LLB_EXIT_USAGE, "cannot run %s: %s",
+				request->command->argv[0], strerror(-err));
 	err = request->ready ? request->ready(out, request->ctx) : 0;
 	if (err)
 		return err;
 	err = session_drop_privileges();
-	if (err)
-		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot drop privileges: %s",
-				strerror(-err));
-	live->start_ns = session_now();
-	if (request->duration_ns)
-		live->end_ns = live->start_ns + request->duration_ns;
-	if (command)
-		child_start(&live->child);
-	return 0;
+	return err ? llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot drop privileges: %s",
+			      strerror(-err)) : 0;
 }
 
 int64_t live_clock_offset(void)

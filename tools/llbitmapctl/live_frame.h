@@ -32,6 +32,11 @@
 			SESSION_SLOTS_MAX                                      \
 	}
 
+/* What the details of a command that takes "-- COMMAND" end with. */
+#define LIVE_COMMAND_STATUS                                                            \
+	"What COMMAND ends with is told on standard error, if it is not 0, and not passed\n"  \
+	"on; one that cannot be run is bad usage (2), and leaves everything as it was."
+
 struct live_request {
 	struct session_config config; /* .all is set here */
 	char *const *names; /* of arrays; none: all */
@@ -39,7 +44,10 @@ struct live_request {
 	uint64_t duration_ns; /* 0: until a signal */
 	const struct llb_trailing *command; /* or NULL */
 	const struct llb_sink *sink; /* takes the events, those of live_begin() too; or NULL */
-	/* Called when all is watched, while there are privileges; nonzero: what to exit with. */
+	/*
+	 * Called when all is watched and the command runs, while there are privileges; nonzero:
+	 * what to exit with.
+	 */
 	int (*ready)(struct llb_out *out, void *ctx);
 	void *ctx; /* of ready */
 	/* Called after each poll, 20 times a second, with the sink's ctx; nonzero ends it. */
@@ -63,7 +71,7 @@ struct live {
  */
 int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array_list *arrays);
 
-/* Attaches, watches, drops privileges, starts the command. 0, or an exit status. */
+/* Attaches, watches, starts the command, drops privileges. 0, or an exit status. */
 int live_begin(struct llb_out *out, const struct live_request *request, struct live *live);
 
 /* What to add to a time of an event, or of session_now(), for nanoseconds since 1970. */

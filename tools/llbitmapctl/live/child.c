@@ -40,48 +40,83 @@ bool stop_asked(void)
 	return stopped;
 }
 
+static void close_both(const int fds[2])
+{
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* In the child: waits, and becomes the command. What keeps it from that goes to @told. */
+static void __attribute__((noreturn)) become(char *const *argv, int go, int told)
+{
+	char byte;
+	int err;
+
+	signal(SIGINT, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGHUP, SIG_DFL);
+	signal(SIGPIPE, SIG_DFL);
+	if (read(go, &byte, 1) != 1)
+		_exit(0);
+	execvp(argv[0], argv);
+	err = errno;
+	/* Without a reader there is nobody to tell. */
+	_exit(write(told, &err, sizeof(err)) == sizeof(err) ? 127 : 126);
+}
+
 int child_hold(struct child *c, char *const *argv)
 {
-	int fds[2];
+	int go[2], told[2], err;
 
-	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) || pipe2(fds, O_CLOEXEC))
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) || pipe2(go, O_CLOEXEC))
 		return -errno;
+	if (pipe2(told, O_CLOEXEC)) {
+		err = -errno;
+		close_both(go);
+		return err;
+	}
 	c->ended = false;
 	c->pid = fork();
 	if (c->pid < 0) {
-		int err = -errno;
-
-		close(fds[0]);
-		close(fds[1]);
+		err = -errno;
+		close_both(go);
+		close_both(told);
 		return err;
 	}
 	if (!c->pid) {
-		char byte;
-
-		close(fds[1]);
-		signal(SIGINT, SIG_DFL);
-		signal(SIGTERM, SIG_DFL);
-		signal(SIGHUP, SIG_DFL);
-		signal(SIGPIPE, SIG_DFL);
-		if (read(fds[0], &byte, 1) != 1)
-			_exit(0);
-		execvp(argv[0], argv);
-		/* Like a shell: 127 not found, 126 not to be run. */
-		dprintf(2, "llbitmapctl: cannot run %s: %s\n", argv[0], strerror(errno));
-		_exit(errno == ENOENT ? 127 : 126);
+		close(go[1]);
+		close(told[0]);
+		become(argv, go[0], told[1]);
 	}
-	close(fds[0]);
-	c->go = fds[1];
+	close(go[0]);
+	close(told[1]);
+	c->go = go[1];
+	c->told = told[0];
 	return 0;
+}
+
+/* What exec told; 0: it closed the pipe, so the command runs. */
+static int exec_error(int told)
+{
+	ssize_t n;
+	int err;
+
+	do
+		n = read(told, &err, sizeof(err));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(err) ? -err : 0;
 }
 
 int child_start(struct child *c)
 {
-	ssize_t n = write(c->go, "", 1);
+	int err = write(c->go, "", 1) == 1 ? 0 : -errno;
 
 	close(c->go);
 	c->go = -1;
-	return n == 1 ? 0 : -errno;
+	err = err ?: exec_error(c->told);
+	close(c->told);
+	c->told = -1;
+	return err;
 }
 
 /* Takes note of all that ended; true when nothing is left. */
@@ -155,7 +190,8 @@ bool child_end(struct child *c)
 		return true;
 	if (c->go >= 0) {
 		close(c->go);
-		c->go = -1;
+		close(c->told);
+		c->go = c->told = -1;
 	} else {
 		signal_all(SIGTERM);
 	}

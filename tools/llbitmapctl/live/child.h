@@ -9,13 +9,14 @@
 struct child {
 	pid_t pid;
 	int go;	    /* write end: closed without a byte, the child goes away */
+	int told;   /* read end: errno, if the command cannot be run */
 	int status; /* of waitpid, once ended */
 	bool ended;
 };
 
 /* Forks; the child waits. From now on what it leaves behind is ours to end. 0 or -errno. */
 int child_hold(struct child *c, char *const *argv);
-/* Lets it run. 0 or -errno. */
+/* Lets it run. 0, or -errno: it cannot be run (-ENOENT: there is no such command). */
 int child_start(struct child *c);
 /* Has it ended? Does not wait. */
 bool child_ended(struct child *c);
