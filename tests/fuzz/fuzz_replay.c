@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "../../tools/llbitmapctl/model/activity.h"
+#include "../../tools/llbitmapctl/model/gaps.h"
 #include "../../tools/llbitmapctl/model/hist.h"
 #include "../../tools/llbitmapctl/model/verify.h"
 #include "../../tools/llbitmapctl/output/audit.h"
@@ -17,6 +18,7 @@ struct consumers {
 	struct llb_verifier *verifier;
 	struct llb_activities *activities;
 	struct llb_hists *hists;
+	struct llb_gaps *gaps;
 	struct llb_out *out;
 	struct llb_encoder *encoder;
 };
@@ -52,6 +54,7 @@ static int take(void *ctx, const struct llb_event *event)
 	if (llb_verify_event(c->verifier, event) || llb_activities_event(c->activities, event) ||
 	    llb_hists_event(c->hists, event))
 		return -ENOMEM;
+	llb_gaps_event(c->gaps, event);
 	llb_event_line(c->out, event, 0, NULL, NULL);
 	return 0;
 }
@@ -70,6 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		.verifier = llb_verifier_new(&config),
 		.activities = llb_activities_new(),
 		.hists = llb_hists_new(),
+		.gaps = llb_gaps_new(),
 		.out = &out,
 		.encoder = &encoder,
 	};
@@ -88,6 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	llb_verifier_free(c.verifier);
 	llb_activities_free(c.activities);
 	llb_hists_free(c.hists);
+	llb_gaps_free(c.gaps);
 	free(padded);
 	return 0;
 }

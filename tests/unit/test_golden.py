@@ -38,6 +38,9 @@ def test_doubt(tool, golden, doctor, kind, doubt):
     result = tool("replay", "--json", doctor(kind, golden))
     assert (result.status, result.json["verdict"]) == (3, "inconclusive")
     assert doubt in result.json["doubts"] and result.json["violations"] == 0
+    for view in ("trace", "top", "hist"):
+        result = tool("replay", "--as", view, doctor(kind, golden))
+        assert result.status == 3 and result.err.count("\n") == 1, view
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "newer"])

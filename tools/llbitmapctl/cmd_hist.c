@@ -29,6 +29,7 @@ static void print(struct llb_out *out, struct live *live)
 	struct llb_hist_set set = {
 		.duration_ns = session_now() - live->start_ns,
 		.lost = llb_audit_lost(session_audit(live->session)),
+		.missing = llb_audit_missing(session_audit(live->session)),
 	};
 
 	for (int kind = 0; kind < LLB_NR_LATENCIES; kind++)

@@ -281,6 +281,7 @@ static int report(struct llb_out *out, struct live *live, struct recorder *r)
 		llb_json_u64(out, "bytes", bytes);
 		llb_json_u64(out, "arrays", audit->nr_loads);
 		llb_json_u64(out, "lost", llb_audit_lost(audit));
+		llb_json_u64(out, "missing", llb_audit_missing(audit));
 		llb_json_u64(out, "violations", audit->violations);
 		llb_json_end(out);
 	} else {

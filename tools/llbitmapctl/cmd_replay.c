@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 #include "model/activity.h"
+#include "model/gaps.h"
 #include "model/hist.h"
 #include "output/activity.h"
 #include "output/events.h"
@@ -37,6 +38,7 @@ struct viewer {
 	struct llb_replay *replay;
 	const struct llb_sink *sink;
 	uint64_t loss[LLB_NR_LOSS_KINDS];
+	struct llb_gaps *gaps;
 	uint64_t lines_left;
 	uint64_t zero_ns;
 	bool begun;
@@ -48,8 +50,11 @@ static int see(void *ctx, const struct llb_event *e)
 {
 	struct viewer *v = ctx;
 
-	if (e->type == LLB_EV_LOSS && e->loss.kind < LLB_NR_LOSS_KINDS)
-		v->loss[e->loss.kind] += e->loss.count;
+	/* of a kind that we do not know yet: lost all the same */
+	if (e->type == LLB_EV_LOSS)
+		v->loss[e->loss.kind < LLB_NR_LOSS_KINDS ? e->loss.kind : LLB_LOSS_MAP] +=
+			e->loss.count;
+	llb_gaps_event(v->gaps, e);
 	return v->sink->event(v->sink->ctx, e);
 }
 
@@ -93,6 +98,7 @@ static int replay_top(struct viewer *v)
 	if (!a)
 		return -ENOMEM;
 	ret = show(v, &sink);
+	a->missing = llb_gaps_missing(v->gaps);
 	llb_activities_print(v->out, a, llb_replay_array, v->replay);
 	llb_activities_free(a);
 	return ret;
@@ -102,12 +108,15 @@ static int replay_hist(struct viewer *v)
 {
 	struct llb_hists *h = llb_hists_new();
 	struct llb_sink sink = { .event = llb_hists_event, .ctx = h };
+	struct llb_hist_set set;
 	int ret;
 
 	if (!h)
 		return -ENOMEM;
 	ret = show(v, &sink);
-	llb_hists_print(v->out, llb_hists_get(h));
+	set = *llb_hists_get(h);
+	set.missing = llb_gaps_missing(v->gaps);
+	llb_hists_print(v->out, &set);
 	llb_hists_free(h);
 	return ret;
 }
@@ -117,7 +126,8 @@ static int whole(struct llb_out *out, const struct viewer *v, int ret)
 {
 	if (ret < 0)
 		return llb_replay_failed(out, v->replay, ret);
-	if (llb_note_losses(out, v->loss))
+	/* Numbers that are missing where we stopped may have come later. */
+	if (llb_note_losses(out, v->loss, v->stopped ? 0 : llb_gaps_missing(v->gaps)))
 		ret = LLB_EXIT_INCONCLUSIVE;
 	if (!v->stopped && !llb_reader_complete(v->replay->reader)) {
 		llb_note(out, "%s is cut short: shown is what it holds", v->replay->path);
@@ -135,7 +145,9 @@ static int one_file(struct llb_out *out, const char *path, int (*view)(struct vi
 
 	if (ret)
 		return ret;
-	ret = whole(out, &v, view(&v));
+	v.gaps = llb_gaps_new();
+	ret = whole(out, &v, v.gaps ? view(&v) : -ENOMEM);
+	llb_gaps_free(v.gaps);
 	llb_replay_close(&replay);
 	return ret;
 }

@@ -282,7 +282,7 @@ void live_close(struct live *live)
 int live_losses(struct llb_out *out, struct live *live)
 {
 	const struct llb_audit *audit = session_audit(live->session);
-	bool lost = llb_note_losses(out, audit->loss);
+	bool lost = llb_note_losses(out, audit->loss, llb_audit_missing(audit));
 
 	return lost || audit->unwatched ? LLB_EXIT_INCONCLUSIVE : 0;
 }

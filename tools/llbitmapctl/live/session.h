@@ -70,6 +70,7 @@ struct session_load {
 	int open_ended; /* -errno of the last snapshot, which shows bytes that changed without event */
 	/* internal */
 	bool announced;	   /* its load event was given to the sink */
+	bool from_start;   /* and was the kernel's: its numbers begin with 1 */
 	int snapshot_fd;   /* its attribute `snapshot`, or negative */
 	uint64_t base;	   /* sequence numbers: first and last that count, and which were seen */
 	uint64_t last;

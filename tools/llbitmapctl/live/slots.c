@@ -221,12 +221,15 @@ static void account(struct session *s, struct session_load *l)
 	l->received = l->early;
 	for (int of = 0; of < LLB_JUDGES; of++)
 		l->received = llb_numbers_plus(l->received, l->sum.counted[of]);
+	l->snapshots = slot->snapshots;
+	l->based = l->based || l->snapshots;
+	/* Without a first snapshot of our own nobody knows which numbers came before another's. */
+	if (!s->config.snapshot && !l->from_start)
+		return;
 	if (slot->closing) {
 		l->received = llb_numbers_minus(l->received, log_above(s, l->slot, l->last));
 		look_at_log(s, l);
 	}
-	l->snapshots = slot->snapshots;
-	l->based = l->based || l->snapshots;
 	if (!l->base || l->overrun)
 		return;
 	l->repeated = llb_numbers_compare(l->received, l->base, l->last, &missing);
@@ -405,7 +408,7 @@ struct session_load *slots_loaded(struct session *s, const struct llb_event *e)
 	l->members = e->load_info.members;
 	l->chunks = e->load_info.chunks;
 	l->chunk_sectors = e->load_info.chunk_sectors;
-	l->announced = true;
+	l->announced = l->from_start = true;
 	/* Init tells of every chunk; for the others the kernel gives a snapshot. */
 	l->based = l->based || e->load_info.decision == LLB_LOAD_FIRST_USE;
 	find_name(s, l);

@@ -39,6 +39,7 @@ struct llb_activities {
 	unsigned int nr;
 	uint64_t unwatched; /* loads without room */
 	uint64_t lost; /* events, of the kinds that matter */
+	uint64_t missing; /* sequence numbers; the caller's to set */
 	uint64_t first_ns;
 	uint64_t last_ns;
 };

@@ -28,6 +28,7 @@ struct llb_hist_set {
 	struct llb_hist hist[LLB_NR_LATENCIES];
 	uint64_t duration_ns;
 	uint64_t lost; /* events, of the kinds that matter */
+	uint64_t missing; /* sequence numbers; the caller's to set */
 };
 
 /* Aggregates; all arrays together. At most LLB_HIST_LOADS at the same time. */

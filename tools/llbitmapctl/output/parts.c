@@ -71,15 +71,18 @@ void llb_json_actions(struct llb_out *out, const char *key, const uint64_t count
 	llb_json_close(out);
 }
 
-void llb_lost_text(struct llb_out *out, uint64_t lost)
+void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing)
 {
 	if (lost)
 		llb_styled(out, LLB_WARN, "lost: %" PRIu64 " events\n", lost);
+	if (missing)
+		llb_styled(out, LLB_WARN, "missing: %" PRIu64 " sequence numbers\n", missing);
 }
 
-bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS])
+bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS],
+		     uint64_t missing)
 {
-	bool matters = false;
+	bool matters = missing > 0;
 
 	for (unsigned int kind = 0; kind < LLB_NR_LOSS_KINDS; kind++) {
 		if (!loss[kind])
@@ -87,6 +90,8 @@ bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS]
 		llb_note(out, "%" PRIu64 " lost: %s", loss[kind], llb_loss_name(kind));
 		matters |= llb_loss_matters(kind);
 	}
+	if (missing)
+		llb_note(out, "%" PRIu64 " sequence numbers missing: events were lost", missing);
 	return matters;
 }
 

@@ -27,11 +27,12 @@ void llb_json_states(struct llb_out *out, const uint64_t counts[LLB_NR_STATES]);
 void llb_json_actions(struct llb_out *out, const char *key,
 		      const uint64_t counts[LLB_NR_ACTIONS]);
 
-/* How many events were lost, if any. */
-void llb_lost_text(struct llb_out *out, uint64_t lost);
+/* How many events were lost, and how many sequence numbers are missing, if any. */
+void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing);
 
-/* A remark for each kind of loss. Were there any that matter? */
-bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS]);
+/* A remark for each kind of loss, and for missing sequence numbers. Were there any that matter? */
+bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS],
+		     uint64_t missing);
 
 /* Lines of a stack, each with @lead before it, the first one with @first. */
 void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead);
