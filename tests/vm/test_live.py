@@ -298,6 +298,23 @@ def test_no_array(vm):
         assert result.rc == 4 and result.stderr.count("\n") == 1, result
 
 
+def test_top_waits_for_an_array(vm):
+    """Samples say that there is none; one that comes is shown."""
+    assert [sample.splitlines()[1:] for sample in
+            tool(vm, "top -b -n 2 -i 0.1").stdout.strip().split("\n\n")] == [["no array", "lost 0"]] * 2
+    docs = documents(tool(vm, "top --json -n 2 -i 0.1").stdout)
+    assert [doc["arrays"] for doc in docs] == [[], []]
+    top = vm.spawn("exec llbitmapctl top --json -i 0.5")
+    attached(vm)
+    array = vm.create_array(level=1, disks=2, assume_clean=True)
+    vm.run("sleep 3")
+    top.signal(signal.SIGINT)
+    result = top.wait(check=False)
+    docs = documents(result.stdout)
+    assert (result.rc, docs[0]["arrays"]) == (0, []), result
+    assert [row["array"] for row in docs[-1]["arrays"]] == [name_of(array)]
+
+
 def test_doctor(vm, array):
     result = tool(vm, "doctor --json", check=False)
     [doc] = documents(result.stdout)

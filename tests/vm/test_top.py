@@ -237,6 +237,15 @@ def test_many_arrays(vm):
         vm.run("mdadm --stop --scan; rmmod brd", check=False)
 
 
+def test_no_array_yet(vm):
+    with Terminal(vm, "llbitmapctl top") as screen:
+        screen.wait("no array with a lockless bitmap runs; waiting for one")
+        array = vm.create_array(level=1, disks=2, size=65536)
+        screen.wait(lambda lines: list(rows(lines)) == [array.name])
+        screen.keys("q")
+        assert screen.end() == 0
+
+
 @pytest.mark.parametrize("env, arguments, coloured", [
     ("", "", True), ("NO_COLOR=1", "", False), ("NO_COLOR=", "", True), ("", "--no-colour", False)])
 def test_colours(vm, arrays, env, arguments, coloured):

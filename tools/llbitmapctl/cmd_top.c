@@ -182,6 +182,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		.config = { .slots = o->slots, .snapshot = true, .count_only = true },
 		.names = argv,
 		.nr_names = argc,
+		.waits = true,
 	};
 	struct top top = { .sort = find_sort(o->sort) };
 	bool colour = !o->no_colour && llb_colour_allowed();
@@ -216,7 +217,8 @@ const struct llb_command llb_cmd_top = {
 	.args = "[ARRAY...]",
 	.summary = "what the arrays do, live",
 	.details = "Shows chunks by state, transitions, bitmap writes, waits and sync of the arrays\n"
-		   "named, or of all, on the screen (h: keys), or with --batch or --json as samples.",
+		   "named, or of all, on the screen (h: keys), or with --batch or --json as samples.\n"
+		   "Arrays that start later come in, also where none runs yet.",
 	.options = options,
 	.options_size = sizeof(struct top_options),
 	.max_args = INT_MAX,

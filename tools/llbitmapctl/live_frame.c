@@ -170,7 +170,7 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 	err = session_open(&config, &live->session, &fault);
 	if (err)
 		return say_fault(out, fault, err);
-	if (!live->arrays.n && !command && !request->duration_ns)
+	if (!live->arrays.n && !command && !request->duration_ns && !request->waits)
 		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
 				"no array with a lockless bitmap runs (mdadm --create "
 				"--bitmap=lockless); --duration waits for one");

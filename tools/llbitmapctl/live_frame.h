@@ -43,6 +43,7 @@ struct live_request {
 	size_t nr_names;
 	uint64_t duration_ns; /* 0: until a signal */
 	const struct llb_trailing *command; /* or NULL */
+	bool waits; /* for arrays, if none runs yet, though neither time nor command end it */
 	const struct llb_sink *sink; /* takes the events, those of live_begin() too; or NULL */
 	/*
 	 * Called when all is watched and the command runs, while there are privileges; nonzero:
