@@ -4,6 +4,7 @@
  *
  *	scan           all arrays
  *	read NAME      one, or {"error": errno}
+ *	judge NAME     the line of array_judge()
  *	find WHAT      what arrays_find() gives
  *	by-dev DEV     what arrays_by_dev() gives
  *	refresh NAME   read, wait for a line on stdin, array_refresh()
@@ -74,6 +75,19 @@ static int one(const struct array_roots *roots, const char *name, bool refresh)
 	return 0;
 }
 
+static int judge(const struct array_roots *roots, const char *name)
+{
+	struct array_info a;
+	char text[160];
+
+	if (array_read(roots, name, &a))
+		return 1;
+	array_judge(&a, text, sizeof(text));
+	printf("\"%s\"\n", text);
+	array_free(&a);
+	return 0;
+}
+
 static int all(const struct array_roots *roots, const char *command, const char *what)
 {
 	const struct array_info *a = NULL;
@@ -118,6 +132,8 @@ int main(int argc, char **argv)
 
 	if (!strcmp(argv[3], "read") || !strcmp(argv[3], "refresh"))
 		return one(&roots, what, argv[3][2] == 'f');
+	if (!strcmp(argv[3], "judge"))
+		return judge(&roots, what);
 	if (!strcmp(argv[3], "snapshot"))
 		return snapshot(&roots, what);
 	return all(&roots, argv[3], what);

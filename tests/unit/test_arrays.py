@@ -270,3 +270,24 @@ def test_long_values_are_cut(tree):
     assert [len(array[key]) for key in ("level", "state", "uuid", "sync_action", "alias")] == [
         15, 23, 39, 15, 63]
     assert len(array["devices"][0][0]) == 31
+
+
+@pytest.mark.parametrize("action, words", [
+    ("idle", "; add or re-add a member"), ("frozen", "; add or re-add a member"),
+    ("recover", ", being rebuilt"), ("resync", ", resync runs; add or re-add a member"),
+    ("check", ", check runs; add or re-add a member"), ("", "; add or re-add a member")])
+def test_only_a_recovery_rebuilds(tree, action, words):
+    tree.lockless("md0", 0, md__degraded="1", md__sync_action=action)
+    assert tree("judge", "md0") == "degraded: 1 of 2 members missing" + words
+
+
+@pytest.mark.parametrize("files, words", [
+    ({}, "5 chunks wait for a resync"),
+    ({"md__sync_action": "resync"}, "resync runs"),
+    ({"md__array_state": "inactive"}, "not started"),
+    ({"md__llbitmap__bits": "nonsense"}, "running; counts need root"),
+    ({"md__llbitmap__bits": "unwritten 9\nclean 9\ndirty 0\nneed sync 0\nsyncing 0"},
+     "fine; nothing to resync")])
+def test_verdicts(tree, files, words):
+    tree.lockless("md0", 0, **files)
+    assert tree("judge", "md0") == words

@@ -104,7 +104,7 @@ test-helpers: $(HELPERS)
 
 $(BUILD)/llb-generate: $(OBJ)/tests/unit/generate.o $(BUILD)/libllb.a
 $(BUILD)/llb-doctor: $(OBJ)/tests/recordings/doctor.o $(BUILD)/libllb.a
-$(BUILD)/llb-arrays: $(OBJ)/tests/unit/arrays.o $(OBJ)/$(TOOL)/live/arrays.o
+$(BUILD)/llb-arrays: $(OBJ)/tests/unit/arrays.o $(addprefix $(OBJ)/$(TOOL)/live/,arrays.o verdict.o)
 $(BUILD)/llb-child: $(OBJ)/tests/unit/child.o $(OBJ)/$(TOOL)/live/child.o
 $(HELPERS):
 	$(call say,LINK,$@)

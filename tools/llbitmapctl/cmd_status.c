@@ -9,49 +9,6 @@
 #include "model/names.h"
 #include "output/parts.h"
 
-enum verdict { FINE, SYNCING, WORRY, NOT_OURS };
-
-/* One line that says how the array is. */
-static enum verdict judge(const struct array_info *a, char *text, size_t size)
-{
-	bool idle = !strcmp(a->sync_action, "idle") || !*a->sync_action ||
-		    !strcmp(a->sync_action, "frozen");
-
-	if (a->bitmap != ARRAY_BITMAP_LLBITMAP) {
-		snprintf(text, size, "no lockless bitmap");
-		return NOT_OURS;
-	}
-	if (!strcmp(a->state, "inactive")) {
-		snprintf(text, size, "not started");
-		return WORRY;
-	}
-	if (a->degraded) {
-		snprintf(text, size, "degraded: %" PRIu32 " of %" PRIu32 " members missing%s",
-			 a->degraded, a->members,
-			 idle ? "; add or re-add a member" : ", being rebuilt");
-		return WORRY;
-	}
-	if (!idle) {
-		snprintf(text, size, "%s runs", a->sync_action);
-		return SYNCING;
-	}
-	if (!a->have_counts) {
-		snprintf(text, size, "running; counts need root");
-		return FINE;
-	}
-	if (a->counts[LLB_NEEDSYNC] || a->counts[LLB_SYNCING]) {
-		snprintf(text, size, "%" PRIu64 " chunks wait for a resync",
-			 a->counts[LLB_NEEDSYNC] + a->counts[LLB_SYNCING]);
-		return SYNCING;
-	}
-	if (a->counts[LLB_DIRTY])
-		snprintf(text, size, "fine; after a crash %" PRIu64 " of %" PRIu64
-			 " chunks would be resynced", a->counts[LLB_DIRTY], a->chunks);
-	else
-		snprintf(text, size, "fine; nothing to resync");
-	return FINE;
-}
-
 static const char *size_text(uint64_t bytes, char *buf, size_t size)
 {
 	static const char units[] = "BKMGTP";
@@ -103,14 +60,14 @@ static void print_text(struct llb_out *out, const struct array_info *a)
 {
 	static const enum llb_style styles[] = { LLB_GOOD, LLB_WARN, LLB_BAD, LLB_DIM };
 	char verdict[160], buf[32];
-	enum verdict v = judge(a, verdict, sizeof(verdict));
+	enum array_verdict v = array_judge(a, verdict, sizeof(verdict));
 
 	llb_styled(out, LLB_BOLD, "%s", a->name);
 	llb_text(out, "%s%s%s %s, %s, %s: ", a->alias[0] ? " (" : "", a->alias,
 		 a->alias[0] ? ")" : "", a->level, size_text(a->sectors * 512, buf, sizeof(buf)),
 		 a->state);
 	llb_styled(out, styles[v], "%s\n", verdict);
-	if (v == NOT_OURS)
+	if (v == ARRAY_NOT_OURS)
 		return;
 	if (*a->uuid)
 		llb_text(out, "  uuid      %s\n", a->uuid);
@@ -166,7 +123,7 @@ static void print_json(struct llb_out *out, const struct array_info *a)
 {
 	static const char *const words[] = { "fine", "syncing", "attention", "not_llbitmap" };
 	char verdict[160];
-	enum verdict v = judge(a, verdict, sizeof(verdict));
+	enum array_verdict v = array_judge(a, verdict, sizeof(verdict));
 
 	llb_json_object(out, NULL);
 	llb_json_string(out, "name", a->name);

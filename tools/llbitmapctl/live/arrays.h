@@ -103,6 +103,11 @@ int array_snapshot_open(const struct array_roots *roots, const char *name);
  */
 int array_snapshot(int fd);
 
+enum array_verdict { ARRAY_FINE, ARRAY_SYNCING, ARRAY_WORRY, ARRAY_NOT_OURS };
+
+/* How the array is, and one line that says so. */
+enum array_verdict array_judge(const struct array_info *a, char *text, size_t size);
+
 void array_free(struct array_info *a);
 void arrays_free(struct array_list *list);
 
