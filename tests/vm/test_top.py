@@ -139,6 +139,13 @@ def test_keys(vm, arrays):
         write(vm, arrays[0], 0, 1024)
         vm.run("sleep 2")
         assert rows(screen.look())["md0"][3] == "0"
+        # but the order, for that is asked for
+        screen.keys("ss")
+        screen.wait(lambda lines: "PAUSED    2 arrays by name" in lines[0] and
+                    list(rows(lines)) == ["md0", "md1"])
+        screen.keys("ss")
+        screen.wait(lambda lines: "PAUSED    2 arrays by dirty" in lines[0] and
+                    list(rows(lines)) == ["md1", "md0"])
         screen.keys(" ")
         screen.wait(lambda lines: rows(lines)["md0"][3] == "8")
         assert "PAUSED" not in screen.look()[0]

@@ -108,6 +108,12 @@ static int sample_load(struct top *top, size_t i, double seconds)
 	return session_stats(top->session, i, &row->now);
 }
 
+void top_order(struct top *top)
+{
+	if (top->nrow)
+		qsort_r(top->row, top->nrow, sizeof(*top->row), compare, top);
+}
+
 int top_sample(struct top *top)
 {
 	uint64_t now = session_now();
@@ -118,7 +124,7 @@ int top_sample(struct top *top)
 	top->taken_ns = now;
 	for (size_t i = 0; i < session_loads(top->session) && !err; i++)
 		err = sample_load(top, i, seconds);
-	qsort_r(top->row, top->nrow, sizeof(*top->row), compare, top);
+	top_order(top);
 	audit = session_audit(top->session);
 	top->lost = llb_audit_lost(audit);
 	top->unwatched = audit->unwatched;

@@ -30,6 +30,8 @@ struct top {
 
 /* Takes a new sample. 0 or -errno. */
 int top_sample(struct top *top);
+/* Puts the rows in the order of top->sort. */
+void top_order(struct top *top);
 void top_free(struct top *top);
 
 /* Per second since the sample before. */

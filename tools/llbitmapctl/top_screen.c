@@ -378,7 +378,8 @@ enum top_key top_screen_key(struct top_screen *s, struct top *top, uint64_t *int
 		return TOP_KEY_REDRAW;
 	case 's':
 		top->sort = (top->sort + 1) % TOP_NR_SORTS;
-		return TOP_KEY_SAMPLE;
+		top_order(top);
+		return TOP_KEY_REDRAW;
 	case 'm':
 		s->map = !s->map;
 		return TOP_KEY_REDRAW;

@@ -15,7 +15,7 @@ void top_screen_close(struct top_screen *s);
 /* @interval_ns: between samples, to be shown. */
 void top_screen_draw(struct top_screen *s, struct top *top, uint64_t interval_ns);
 
-enum top_key { TOP_KEY_NONE, TOP_KEY_REDRAW, TOP_KEY_SAMPLE, TOP_KEY_QUIT };
+enum top_key { TOP_KEY_NONE, TOP_KEY_REDRAW, TOP_KEY_QUIT };
 
 /* Handles one key, if there is one. @interval_ns is changed by + and -. */
 enum top_key top_screen_key(struct top_screen *s, struct top *top, uint64_t *interval_ns);
