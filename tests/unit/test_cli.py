@@ -13,6 +13,7 @@ import pytest
 from conftest import BUILD, TOP
 
 MAN = BUILD / "llbitmapctl.8"
+COMMON = {"--json", "--no-colour", "--help"}
 VIEWS = ("audit", "trace", "top", "hist")
 PASS = "load chunks=10\ntransition from=None action=Init to=Unwritten count=10\n"
 
@@ -41,7 +42,7 @@ def test_every_command_has_help(tool):
         result = tool(command, "--help")
         assert (result.status, result.err) == (0, "")
         assert result.out.startswith(f"usage: llbitmapctl {command}")
-        assert {"--json", "--help"} <= options_of_help(result.out)
+        assert COMMON <= options_of_help(result.out)
         assert tool("help", command).out == result.out
 
 
@@ -213,6 +214,10 @@ def test_colour_only_on_a_terminal(tool, record):
     assert b"\033" in in_terminal(tool, args, {"TERM": "xterm", "NO_COLOR": ""})
     assert b"\033" not in in_terminal(tool, args, {"TERM": "dumb"})
     assert b"\033" not in in_terminal(tool, ["replay", "--json", path], {"TERM": "xterm"})
+    for args in (["replay", path], ["replay", "--as", "top", path], ["table"], ["doctor"]):
+        assert b"\033" in in_terminal(tool, args, {"TERM": "xterm"}), args
+        plain = in_terminal(tool, [*args, "--no-colour"], {"TERM": "xterm"})
+        assert plain and b"\033" not in plain, args
 
 
 @pytest.mark.parametrize("output, why", [(">/dev/full", "No space left on device"),
@@ -270,9 +275,9 @@ def test_man_page_lists_the_options(tool):
     for command in commands(tool):
         section, = [s for s in sections if s.split()[0] == command]
         listed = set(re.findall(r"(?<![\w-])(--[a-z-]+)", section))
-        own = options_of_help(tool(command, "--help").out) - {"--json", "--help"}
+        own = options_of_help(tool(command, "--help").out) - COMMON
         assert own <= listed, command
-        assert listed <= own | {"--json", "--help"}, command
+        assert listed <= own | COMMON, command
 
 
 def test_man_page_describes_the_documents(tool, record):

@@ -267,6 +267,14 @@ def test_colours(vm, arrays, env, arguments, coloured):
         assert screen.end() == 0
 
 
+def test_samples_without_colour(vm, arrays):
+    """On a terminal, too."""
+    for more, coloured in (("", True), ("--no-colour", False)):
+        with Terminal(vm, f"llbitmapctl top --batch -n 1 -i 0.1 {more}") as screen:
+            assert screen.end() == 0
+            assert (b"\x1b[1m" in screen.raw) == coloured
+
+
 @pytest.mark.parametrize("term", ["xterm-256color", "vt100", "linux", "tmux-256color"])
 def test_terminals(vm, arrays, term):
     """Starts, and ends as it should, on what people have."""

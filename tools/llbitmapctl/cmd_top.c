@@ -13,7 +13,6 @@
 
 struct top_options {
 	bool batch;
-	bool no_colour;
 	uint64_t count;
 	uint64_t interval_ns;
 	uint64_t slots;
@@ -30,8 +29,6 @@ static const struct llb_option options[] = {
 	  offsetof(struct top_options, interval_ns), NS_PER_SECOND / 10, 3600 * NS_PER_SECOND },
 	{ 's', "sort", "KEY", "name, transitions, dirty or writes", LLB_OPT_STRING,
 	  offsetof(struct top_options, sort), 0, 0 },
-	{ 0, "no-colour", NULL, "no colours (NO_COLOR in the environment does the same)",
-	  LLB_OPT_FLAG, offsetof(struct top_options, no_colour), 0, 0 },
 	LIVE_OPTION_SLOTS(struct top_options),
 	{ 0 },
 };
@@ -185,7 +182,6 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		.waits = true,
 	};
 	struct top top = { .sort = find_sort(o->sort) };
-	bool colour = !o->no_colour && llb_colour_allowed();
 	struct top_screen *screen = NULL;
 	struct live live = {};
 	int exit, err;
@@ -194,7 +190,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		return llb_fail(out, LLB_EXIT_USAGE,
 				"--sort takes name, transitions, dirty or writes, not '%s'", o->sort);
 	exit = live_begin(out, &request, &live);
-	if (!exit && !o->batch && !out->json && top_screen_open(colour, &screen))
+	if (!exit && !o->batch && !out->json && top_screen_open(out->colour, &screen))
 		exit = llb_fail(out, LLB_EXIT_USAGE,
 				"no terminal for a screen (TERM=%s); use --batch",
 				getenv("TERM") ?: "");

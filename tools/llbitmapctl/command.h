@@ -65,7 +65,7 @@ struct llb_command {
 	const char *args; /* "FILE..." or "" */
 	const char *summary; /* one line, lower case, no full stop */
 	const char *details; /* paragraphs for --help and man page */
-	const struct llb_option *options; /* own ones; --json and --help are added */
+	const struct llb_option *options; /* own ones; those that all have are added */
 	size_t options_size;
 	unsigned int min_args;
 	unsigned int max_args;

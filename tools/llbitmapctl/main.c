@@ -44,6 +44,7 @@ static int run(const struct llb_command *command, int argc, char **argv)
 	if (ret)
 		return ret;
 	llb_out_init(&out, stdout, command->name, parsed.json);
+	out.colour &= !parsed.no_colour;
 	ret = command->run(&out, parsed.options, parsed.argc, parsed.argv);
 	free(parsed.options);
 	flushed = llb_out_flush(&out);

@@ -10,9 +10,13 @@
 #define MAX_OPTIONS 32
 
 /* Every command has these. */
+enum { JSON, NO_COLOUR, HELP };
 static const struct llb_option common[] = {
-	{ 'j', "json", NULL, "print JSON, one document a line", LLB_OPT_FLAG, 0, 0, 0 },
-	{ 'h', "help", NULL, "show this help", LLB_OPT_FLAG, 0, 0, 0 },
+	[JSON] = { 'j', "json", NULL, "print JSON, one document a line", LLB_OPT_FLAG, 0, 0, 0 },
+	[NO_COLOUR] = { 0, "no-colour", NULL,
+			"no colours (NO_COLOR in the environment does the same)", LLB_OPT_FLAG, 0, 0,
+			0 },
+	[HELP] = { 'h', "help", NULL, "show this help", LLB_OPT_FLAG, 0, 0, 0 },
 	{ 0 },
 };
 
@@ -229,9 +233,11 @@ static int parse(struct llb_out *out, const struct llb_command *command, int arg
 			return llb_fail(out, LLB_EXIT_USAGE,
 					"unknown option '%s'; see `llbitmapctl %s --help`",
 					argv[optind - 1], command->name);
-		if (o == &common[0])
+		if (o == &common[JSON])
 			parsed->json = true;
-		else if (o == &common[1])
+		else if (o == &common[NO_COLOUR])
+			parsed->no_colour = true;
+		else if (o == &common[HELP])
 			return LLB_PARSED_HELP;
 		else if ((ret = o->type == LLB_OPT_ARGUMENT ?
 					add_to_list(out, o, &more, optarg) :

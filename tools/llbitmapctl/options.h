@@ -10,6 +10,7 @@
 struct llb_parsed {
 	void *options; /* caller frees */
 	bool json;
+	bool no_colour;
 	int argc; /* what is left: argv[0] is the first argument */
 	char **argv;
 };

@@ -7,7 +7,7 @@
 #include <unistd.h>
 #include "output.h"
 
-bool llb_colour_allowed(void)
+static bool colour_allowed(void)
 {
 	const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
 
@@ -17,7 +17,7 @@ bool llb_colour_allowed(void)
 void llb_out_init(struct llb_out *out, FILE *file, const char *command, bool json)
 {
 	*out = (struct llb_out){ .file = file, .command = command, .json = json };
-	out->colour = !json && isatty(fileno(file)) && llb_colour_allowed();
+	out->colour = !json && isatty(fileno(file)) && colour_allowed();
 }
 
 void llb_out_wrote(struct llb_out *out, bool ok)

@@ -28,10 +28,8 @@ struct llb_out {
 
 enum llb_style { LLB_PLAIN, LLB_BOLD, LLB_DIM, LLB_GOOD, LLB_BAD, LLB_WARN };
 
+/* Colour is for terminals, and where neither NO_COLOR, set and not empty, nor TERM=dumb forbid it. */
 void llb_out_init(struct llb_out *out, FILE *file, const char *command, bool json);
-
-/* Does the environment allow colour? NO_COLOR, set and not empty, and TERM=dumb do not. */
-bool llb_colour_allowed(void);
 
 /* Does nothing arrive any more, because a write failed or the pipe is closed? */
 bool llb_out_broken(const struct llb_out *out);
