@@ -62,7 +62,7 @@ def test_violation_is_explained(audit):
     assert detail["rule"] == "drained-clean"
     assert (detail["array"], detail["chunk"], detail["seq"]) == ("md0", 3, 3)
     assert (detail["from"], detail["action"], detail["to"]) == ("Dirty", "Daemon", "Clean")
-    assert detail["flags"] == "drained"
+    assert detail["flags"] == ["drained"]
     assert (detail["comm"], detail["pid"], detail["tid"], detail["cpu"]) == ("kworker/1:2", 77, 78, 1)
     assert "llbitmap_daemon_page+0x10 [md_mod]" in detail["stack"]
     assert [(h["action"], h["to"]) for h in detail["history"]] == [

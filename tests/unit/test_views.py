@@ -38,6 +38,14 @@ def test_trace_json(tool, record):
     assert [event["event"] for event in events] == [line.split()[0] for line in SCRIPT.splitlines()]
 
 
+def test_flags_are_a_list_everywhere(tool, record):
+    path = record("load chunks=10\ntransition from=None action=Init to=Unwritten count=10\n"
+                  "transition from=Unwritten to=Dirty flags=degraded,discard\n")
+    detail, = tool("replay", "-j", path).json["details"]
+    shown = tool("replay", "-j", "--as", "trace", path).documents[-1]
+    assert detail["flags"] == shown["flags"] == ["degraded", "discard"]
+
+
 def test_trace_shows_stacks(tool, record):
     out = tool("replay", "--as", "trace", record(
         "stack 5 md_write_start+0x3 [md_mod]\n" + SCRIPT + "barrier ns=4 stack=5\n")).out

@@ -155,7 +155,6 @@ static void violation_json(struct llb_out *out, const struct llb_violation *v,
 	const struct llb_event *e = &v->event;
 	uint8_t entries[8];
 	unsigned int nr = history_entries(v->history, entries);
-	char flags[256];
 
 	llb_json_object(out, NULL);
 	llb_json_string(out, "rule", llb_rule_name(v->rule));
@@ -173,8 +172,7 @@ static void violation_json(struct llb_out *out, const struct llb_violation *v,
 		llb_json_string(out, "from", llb_state_name(e->transition.from));
 		llb_json_string(out, "action", llb_action_name(e->transition.action));
 		llb_json_string(out, "to", llb_state_name(e->transition.to));
-		llb_json_string(out, "flags",
-				llb_flags_text(e->transition.flags, flags, sizeof(flags)));
+		llb_json_flags(out, e->transition.flags);
 	} else if (e->type == LLB_EV_SNAPSHOT) {
 		llb_json_string(out, "state", llb_state_name(e->snapshot.state));
 	}

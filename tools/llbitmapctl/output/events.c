@@ -107,11 +107,7 @@ static void json_transition(struct llb_out *out, const struct llb_event *e)
 	llb_json_string(out, "from", llb_state_name(e->transition.from));
 	llb_json_string(out, "to", llb_state_name(e->transition.to));
 	llb_json_string(out, "action", llb_action_name(e->transition.action));
-	llb_json_array(out, "flags");
-	for (unsigned int bit = 0; bit < 32; bit++)
-		if (e->transition.flags & 1u << bit)
-			llb_json_string(out, NULL, llb_flag_name(bit) ? llb_flag_name(bit) : "?");
-	llb_json_close(out);
+	llb_json_flags(out, e->transition.flags);
 	if (e->transition.rule)
 		llb_json_string(out, "breaks", llb_rule_name(e->transition.rule));
 }

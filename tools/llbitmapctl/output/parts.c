@@ -71,6 +71,15 @@ void llb_json_actions(struct llb_out *out, const char *key, const uint64_t count
 	llb_json_close(out);
 }
 
+void llb_json_flags(struct llb_out *out, uint32_t flags)
+{
+	llb_json_array(out, "flags");
+	for (unsigned int bit = 0; bit < 32; bit++)
+		if (flags & 1u << bit)
+			llb_json_string(out, NULL, llb_flag_name(bit) ? llb_flag_name(bit) : "?");
+	llb_json_close(out);
+}
+
 void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing)
 {
 	if (lost)

@@ -27,6 +27,9 @@ void llb_json_states(struct llb_out *out, const uint64_t counts[LLB_NR_STATES]);
 void llb_json_actions(struct llb_out *out, const char *key,
 		      const uint64_t counts[LLB_NR_ACTIONS]);
 
+/* An array, "flags", of the names of a transition's flags. */
+void llb_json_flags(struct llb_out *out, uint32_t flags);
+
 /* How many events were lost, and how many sequence numbers are missing, if any. */
 void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing);
 
