@@ -47,13 +47,14 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		.nr_names = argc,
 		.duration_ns = o->duration_ns,
 		.command = &o->command,
+		.progress = true,
 	};
 	struct live live;
 	int exit;
 
 	exit = live_begin(out, &request, &live);
-	if (!exit && !out->json && !o->duration_ns && !o->command.argc)
-		llb_note(out, "measuring; Ctrl-C shows the result");
+	if (!exit)
+		live_announce(out, &live, "measuring", "; Ctrl-C shows the result");
 	exit = exit ?: live_run(out, &live);
 	if (!exit) {
 		print(out, &live);

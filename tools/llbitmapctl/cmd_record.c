@@ -254,9 +254,26 @@ static int ready(struct llb_out *out, void *recorder)
 	return r->error ? say_write_error(out, r, r->error) : 0;
 }
 
+static void announce(struct llb_out *out, const struct recorder *r)
+{
+	char end[PATH_MAX + 32];
+
+	snprintf(end, sizeof(end), " to %s; Ctrl-C ends it", r->target.name);
+	live_announce(out, r->live, "recording", end);
+}
+
+static void bytes_text(void *recorder, char *text, size_t size)
+{
+	const struct recorder *r = recorder;
+
+	snprintf(text, size, ", %llu bytes", (unsigned long long)llb_writer_bytes(r->writer));
+}
+
 static int record(struct llb_out *out, struct recorder *r)
 {
 	int exit = 0;
+
+	announce(out, r);
 
 	/* After privileges were dropped, for a thread has its own. */
 	r->error = r->error ?: llb_syncer_start(r->target.fd, r->target.dir, &r->syncer);
@@ -309,6 +326,8 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		.sink = &sink,
 		.tick = keep_safe,
 		.ready = ready,
+		.progress = true,
+		.progress_more = bytes_text,
 		.ctx = &r,
 	};
 	int exit;

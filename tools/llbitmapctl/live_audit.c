@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* audit of the running kernel. */
-#include <unistd.h>
+#include <stdio.h>
 #include "cmd_audit.h"
 #include "live_frame.h"
 #include "output/audit.h"
@@ -25,6 +25,14 @@ static int tell(void *ctx, const struct llb_event *e)
 	return 0;
 }
 
+static void violations_text(void *ctx, char *text, size_t size)
+{
+	struct live *live = ctx;
+
+	snprintf(text, size, ", %llu violations",
+		 (unsigned long long)session_audit(live->session)->violations);
+}
+
 int llb_audit_live(struct llb_out *out, const struct llb_audit_options *options)
 {
 	struct live live = {};
@@ -37,12 +45,14 @@ int llb_audit_live(struct llb_out *out, const struct llb_audit_options *options)
 		.duration_ns = options->duration_ns,
 		.command = &options->command,
 		.sink = &sink,
+		.progress = true,
+		.progress_more = violations_text,
+		.ctx = &live,
 	};
 	int exit = live_begin(out, &request, &live);
 
-	if (!exit && isatty(STDERR_FILENO))
-		llb_note(out, "watching %zu arrays; Ctrl-C ends it with the verdict",
-			 live.arrays.n);
+	if (!exit)
+		live_announce(out, &live, "watching", "; Ctrl-C ends it with the verdict");
 	exit = exit ?: live_run(out, &live);
 	if (!exit) {
 		const struct llb_audit *audit = session_audit(live.session);

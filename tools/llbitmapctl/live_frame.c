@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -9,6 +10,7 @@
 #include "output/parts.h"
 
 #define POLL_MS 50
+#define PROGRESS_NS (2 * NS_PER_SECOND)
 
 static const char *bitmap_word(const struct array_info *a)
 {
@@ -154,6 +156,9 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 	memset(live, 0, sizeof(*live));
 	live->tick = request->tick;
 	live->sink = request->sink;
+	live->progress = request->progress;
+	live->progress_more = request->progress_more;
+	live->ctx = request->ctx;
 	config.all = !request->nr_names;
 	err = live_arrays(out, request->names, request->nr_names, &live->arrays);
 	if (err)
@@ -215,15 +220,46 @@ static int cannot_read(struct llb_out *out, int err)
 	return llb_fail(out, LLB_EXIT_DATA, "cannot read events: %s", strerror(-err));
 }
 
+void live_announce(struct llb_out *out, const struct live *live, const char *doing,
+		   const char *end)
+{
+	size_t n = live->arrays.n;
+
+	if (isatty(STDERR_FILENO))
+		llb_note(out, "%s %zu array%s%s", doing, n, n == 1 ? "" : "s", end);
+}
+
+/* A command has the terminal for itself. */
+static void show_progress(struct llb_out *out, struct live *live, uint64_t *shown_ns)
+{
+	uint64_t now = session_now(), events = 0;
+	const struct llb_audit *audit;
+	char more[64] = "";
+
+	if (!live->progress || live->has_child || now - *shown_ns < PROGRESS_NS)
+		return;
+	*shown_ns = now;
+	audit = session_audit(live->session);
+	for (unsigned int type = 0; type < LLB_NR_EVENT_TYPES; type++)
+		events += audit->events[type];
+	if (live->progress_more)
+		live->progress_more(live->ctx, more, sizeof(more));
+	llb_status(out, "%" PRIu64 " events%s, %" PRIu64 " lost", events, more,
+		   llb_audit_lost(audit));
+}
+
 int live_run(struct llb_out *out, struct live *live)
 {
+	uint64_t shown_ns = session_now();
 	int stopped = 0;
 
 	while (live_goes_on(live) && !stopped) {
 		stopped = session_poll(live->session, POLL_MS, live->sink);
 		if (!stopped && live->tick)
 			stopped = live->tick(live->sink->ctx);
+		show_progress(out, live, &shown_ns);
 	}
+	llb_status_clear(out);
 	if (stopped < 0)
 		return cannot_read(out, stopped);
 	/* What the sink does not want any more is not given to it. */
@@ -232,10 +268,15 @@ int live_run(struct llb_out *out, struct live *live)
 	return live_finish(out, live);
 }
 
+static void say_slow(void *out)
+{
+	llb_note(out, "waiting for the command to end; in a few seconds it is killed");
+}
+
 /* A command that still runs would go on unwatched. */
 static void end_command(struct llb_out *out, struct child *child)
 {
-	if (!child_end(child))
+	if (!child_end(child, say_slow, out))
 		llb_note(out, "not all that the command started could be ended: it goes on");
 	if (!child->ended)
 		return;
@@ -273,7 +314,7 @@ int live_finish(struct llb_out *out, struct live *live)
 void live_close(struct live *live)
 {
 	if (live->has_child)
-		child_end(&live->child);
+		child_end(&live->child, NULL, NULL);
 	session_close(live->session);
 	arrays_free(&live->arrays);
 	memset(live, 0, sizeof(*live));

@@ -50,7 +50,10 @@ struct live_request {
 	 * what to exit with.
 	 */
 	int (*ready)(struct llb_out *out, void *ctx);
-	void *ctx; /* of ready */
+	bool progress; /* a line on a terminal shows how far it is */
+	/* What it has beside events and losses: ", 5 bytes"; or NULL. */
+	void (*progress_more)(void *ctx, char *text, size_t size);
+	void *ctx; /* of ready and progress_more */
 	/* Called after each poll, 20 times a second, with the sink's ctx; nonzero ends it. */
 	int (*tick)(void *ctx);
 };
@@ -64,6 +67,9 @@ struct live {
 	uint64_t end_ns; /* 0: no end */
 	const struct llb_sink *sink;
 	int (*tick)(void *ctx);
+	bool progress;
+	void (*progress_more)(void *ctx, char *text, size_t size);
+	void *ctx; /* of progress_more */
 };
 
 /*
@@ -80,6 +86,10 @@ int64_t live_clock_offset(void);
 
 /* Nobody asked to end, time is not over, the command still runs. */
 bool live_goes_on(struct live *live);
+
+/* Says on a terminal what begins: "@doing 2 arrays@end". */
+void live_announce(struct llb_out *out, const struct live *live, const char *doing,
+		   const char *end);
 
 /*
  * Polls until the end, or until sink or tick want no more; then finishes. Without

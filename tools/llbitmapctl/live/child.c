@@ -12,8 +12,9 @@
 #include <unistd.h>
 #include "child.h"
 
-/* Five seconds to end by itself. */
+/* Five seconds to end by itself; after one it is slow. */
 #define END_POLLS 100
+#define SLOW_POLLS 20
 #define END_POLL_US 50000
 
 static volatile sig_atomic_t stopped;
@@ -184,7 +185,7 @@ static void signal_all(int sig)
 	free(pids.v);
 }
 
-bool child_end(struct child *c)
+bool child_end(struct child *c, void (*slow)(void *ctx), void *ctx)
 {
 	if (!c->pid || c->ended)
 		return true;
@@ -198,6 +199,8 @@ bool child_end(struct child *c)
 	for (int i = 0; i < END_POLLS; i++) {
 		if (reap(c))
 			return true;
+		if (i == SLOW_POLLS && slow)
+			slow(ctx);
 		usleep(END_POLL_US);
 	}
 	/* Who dies may have started another one the moment before. */

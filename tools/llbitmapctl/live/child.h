@@ -23,9 +23,10 @@ bool child_ended(struct child *c);
 /*
  * Ends a child that still runs, and all that it started: SIGTERM, five seconds later SIGKILL. One
  * that was never started goes away; what one that ended by itself left in the background stays.
+ * @slow (may be NULL) is called once, if it is not over after a second: it may take ten.
  * False: some cannot be ended (another user's), and go on.
  */
-bool child_end(struct child *c);
+bool child_end(struct child *c, void (*slow)(void *ctx), void *ctx);
 
 /* SIGINT, SIGTERM and SIGHUP set a flag from now on. */
 void stop_on_signals(void);

@@ -7,17 +7,25 @@
 #include <unistd.h>
 #include "output.h"
 
+static bool is_dumb(void)
+{
+	const char *term = getenv("TERM");
+
+	return term && !strcmp(term, "dumb");
+}
+
 static bool colour_allowed(void)
 {
-	const char *no_colour = getenv("NO_COLOR"), *term = getenv("TERM");
+	const char *no_colour = getenv("NO_COLOR");
 
-	return !(no_colour && *no_colour) && !(term && !strcmp(term, "dumb"));
+	return !(no_colour && *no_colour) && !is_dumb();
 }
 
 void llb_out_init(struct llb_out *out, FILE *file, const char *command, bool json)
 {
 	*out = (struct llb_out){ .file = file, .command = command, .json = json };
 	out->colour = !json && isatty(fileno(file)) && colour_allowed();
+	out->status_wanted = isatty(STDERR_FILENO) && !is_dumb();
 }
 
 void llb_out_wrote(struct llb_out *out, bool ok)
@@ -82,6 +90,7 @@ static void complain(struct llb_out *out, char line[LINE_MAX], const char *forma
 		clean[i] = (unsigned char)line[i] < ' ' || line[i] == 0x7f ? '?' : line[i];
 	clean[i] = 0;
 	fflush(out->file);
+	llb_status_clear(out);
 	fprintf(stderr, "llbitmapctl: %s\n", clean);
 }
 
@@ -118,4 +127,27 @@ void llb_note(struct llb_out *out, const char *format, ...)
 	va_start(args, format);
 	complain(out, line, format, args);
 	va_end(args);
+}
+
+#define ERASE_LINE "\r\033[K"
+
+void llb_status(struct llb_out *out, const char *format, ...)
+{
+	va_list args;
+
+	if (!out->status_wanted)
+		return;
+	fputs(ERASE_LINE, stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fflush(stderr);
+	out->status_shown = true;
+}
+
+void llb_status_clear(struct llb_out *out)
+{
+	if (out->status_shown)
+		fputs(ERASE_LINE, stderr);
+	out->status_shown = false;
 }

@@ -19,6 +19,8 @@ struct llb_out {
 	const char *source; /* what it is of: a file, "live"; JSON: NULL where that is clear */
 	bool json;
 	bool colour;
+	bool status_wanted; /* standard error is a terminal that can rewrite a line */
+	bool status_shown;
 	int failed; /* errno of the first write that failed; a closed pipe does not count */
 	/* JSON writer */
 	unsigned int depth;
@@ -56,6 +58,10 @@ void llb_out_wrote(struct llb_out *out, bool ok);
 
 /* A remark that does not change the exit status; "llbitmapctl: ..." on stderr. */
 void llb_note(struct llb_out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A line on a terminal that the next one, or what is said, takes the place of; else nothing. */
+void llb_status(struct llb_out *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void llb_status_clear(struct llb_out *out);
 
 /*
  * Write out. Returns enum llb_exit: 0, or 5 after saying so if a write
