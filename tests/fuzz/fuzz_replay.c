@@ -48,6 +48,7 @@ static void check_coding(struct llb_encoder *encoder, const struct llb_event *ev
 
 static int take(void *ctx, const struct llb_event *event)
 {
+	static const struct llb_event_clock clock = { .offset_ns = -1, .absolute = true };
 	struct consumers *c = ctx;
 
 	check_coding(c->encoder, event);
@@ -55,7 +56,7 @@ static int take(void *ctx, const struct llb_event *event)
 	    llb_hists_event(c->hists, event))
 		return -ENOMEM;
 	llb_gaps_event(c->gaps, event);
-	llb_event_line(c->out, event, 0, NULL, NULL);
+	llb_event_line(c->out, event, &clock, NULL, NULL);
 	return 0;
 }
 

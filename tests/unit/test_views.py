@@ -38,6 +38,23 @@ def test_trace_json(tool, record):
     assert [event["event"] for event in events] == [line.split()[0] for line in SCRIPT.splitlines()]
 
 
+def test_trace_tells_the_time(tool, record):
+    """As audit does, and for people where they are."""
+    clock, unknown = record("meta clock_offset_ns 1700000000000000000\n" + SCRIPT), record(SCRIPT, "x")
+    events = tool("replay", "-j", "--as", "trace", clock).documents
+    assert [event["time_ns"] - event["ts_ns"] for event in events] == [17 * 10**17] * len(events)
+    zone = {"TZ": "Europe/Berlin"}
+    lines = tool("replay", "--as", "trace", "--time", clock, env=zone).out.splitlines()
+    assert lines[0].startswith("2023-11-14T23:13:20.001000+0100 md0 "), lines[0]
+    assert [line.split(" ", 1)[1] for line in lines] == [
+        line[13:] for line in tool("replay", "--as", "trace", clock).out.splitlines()]
+    # What is not known is not said.
+    assert not any("time_ns" in event for event in tool("replay", "-j", "--as", "trace", unknown).documents)
+    result = tool("replay", "--as", "trace", "-T", unknown)
+    assert result.out == tool("replay", "--as", "trace", unknown).out
+    assert (result.status, "does not say when it was" in result.err) == (0, True)
+
+
 def test_flags_are_a_list_everywhere(tool, record):
     path = record("load chunks=10\ntransition from=None action=Init to=Unwritten count=10\n"
                   "transition from=Unwritten to=Dirty flags=degraded,discard\n")

@@ -121,10 +121,13 @@ def test_trace(vm, array):
     [line] = documents(trace.wait().stdout)
     assert (line["event"], line["from"], line["to"]) == ("transition", "Clean", "Dirty")
     assert line["first"] <= 31 and line["first"] + line["count"] > 16 and line["comm"] == "dd"
-    trace = vm.spawn(f"llbitmapctl trace -v -n 1 -t transition -p dd {array}")
+    now = int(vm.run("date +%s").stdout)
+    assert 0 <= now - line["time_ns"] // 10**9 < 60
+    trace = vm.spawn(f"llbitmapctl trace -v -T -n 1 -t transition -p dd {array}")
     attached(vm)
     vm.run(f"dd if=/dev/zero of={array} bs=64k count=64 oflag=direct")
     text = trace.wait().stdout
+    assert text.startswith(vm.run("date +%FT").stdout.strip())
     assert "Clean -> Dirty" in text and "md_" in text and "+0x" in text
 
 

@@ -14,14 +14,17 @@
 
 struct replay_options {
 	const char *as;
-	uint64_t lines;
+	uint64_t count;
+	bool absolute;
 };
 
 static const struct llb_option options[] = {
-	{ 'a', "as", "HOW", "audit (default), trace, top or hist", LLB_OPT_STRING,
+	{ 0, "as", "HOW", "audit (default), trace, top or hist", LLB_OPT_STRING,
 	  offsetof(struct replay_options, as), 0, 0 },
-	{ 'n', "lines", "N", "trace: stop after N lines", LLB_OPT_NUMBER,
-	  offsetof(struct replay_options, lines), 1, 0 },
+	{ 'n', "count", "N", "trace: end after N events", LLB_OPT_NUMBER,
+	  offsetof(struct replay_options, count), 1, 0 },
+	{ 'T', "time", NULL, "trace: local time of each event, not seconds since the start",
+	  LLB_OPT_FLAG, offsetof(struct replay_options, absolute), 0, 0 },
 	{ 0 },
 };
 
@@ -39,8 +42,8 @@ struct viewer {
 	const struct llb_sink *sink;
 	uint64_t loss[LLB_NR_LOSS_KINDS];
 	struct llb_gaps *gaps;
-	uint64_t lines_left;
-	uint64_t zero_ns;
+	uint64_t events_left;
+	struct llb_event_clock clock;
 	bool begun;
 	bool stopped; /* before the end, for enough was shown or nobody reads it */
 };
@@ -66,18 +69,28 @@ static int show(struct viewer *v, const struct llb_sink *sink)
 	return llb_reader_run(v->replay->reader, &all);
 }
 
-#define ENOUGH 1000 /* from the trace sink: no more lines wanted */
+#define ENOUGH 1000 /* from the trace sink: no more events wanted */
+
+/* Facts about a session stand before its first event. */
+static void begin_clock(struct viewer *v, uint64_t zero_ns)
+{
+	v->clock.zero_ns = zero_ns;
+	v->clock.offset_ns = llb_replay_clock(v->replay);
+	if (v->clock.absolute && !v->clock.offset_ns)
+		llb_note(v->out, "%s does not say when it was: shown are seconds since its start",
+			 v->replay->path);
+}
 
 static int trace_event(void *ctx, const struct llb_event *e)
 {
 	struct viewer *v = ctx;
 
 	if (!v->begun)
-		v->zero_ns = e->ts_ns;
+		begin_clock(v, e->ts_ns);
 	v->begun = true;
-	llb_event_line(v->out, e, v->zero_ns, llb_replay_array(v->replay, e->dev, e->load),
+	llb_event_line(v->out, e, &v->clock, llb_replay_array(v->replay, e->dev, e->load),
 		       llb_reader_stack(v->replay->reader, e->stack));
-	v->stopped = !--v->lines_left || llb_out_broken(v->out);
+	v->stopped = !--v->events_left || llb_out_broken(v->out);
 	return v->stopped ? ENOUGH : 0;
 }
 
@@ -137,10 +150,15 @@ static int whole(struct llb_out *out, const struct viewer *v, int ret)
 }
 
 static int one_file(struct llb_out *out, const char *path, int (*view)(struct viewer *v),
-		    uint64_t lines)
+		    const struct replay_options *o)
 {
 	struct llb_replay replay;
-	struct viewer v = { .out = out, .replay = &replay, .lines_left = lines };
+	struct viewer v = {
+		.out = out,
+		.replay = &replay,
+		.events_left = o->count ? o->count : UINT64_MAX,
+		.clock = { .absolute = o->absolute },
+	};
 	int ret = llb_replay_open(out, path, &replay);
 
 	if (ret)
@@ -161,8 +179,9 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 	const struct replay_options *o = opts;
 	int worst = 0;
 
-	if (o->lines && strcmp(o->as, "trace"))
-		return llb_fail(out, LLB_EXIT_USAGE, "--lines goes with --as trace only");
+	if ((o->count || o->absolute) && strcmp(o->as, "trace"))
+		return llb_fail(out, LLB_EXIT_USAGE, "--%s goes with --as trace only",
+				o->count ? "count" : "time");
 	out->view = o->as;
 	if (!strcmp(o->as, "audit"))
 		return llb_replay_audit(out, argc, argv);
@@ -173,8 +192,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 			out->source = argv[f];
 			if (argc > 1 && !out->json)
 				llb_styled(out, LLB_BOLD, "%s%s\n", f ? "\n" : "", argv[f]);
-			worst = llb_worse_exit(worst, one_file(out, argv[f], views[i].view,
-							       o->lines ? o->lines : UINT64_MAX));
+			worst = llb_worse_exit(worst, one_file(out, argv[f], views[i].view, o));
 		}
 		return worst;
 	}

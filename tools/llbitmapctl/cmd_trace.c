@@ -20,6 +20,7 @@ struct trace_options {
 	uint64_t duration_ns;
 	uint64_t slots;
 	bool stacks;
+	bool absolute;
 };
 
 static const struct llb_option options[] = {
@@ -42,6 +43,8 @@ static const struct llb_option options[] = {
 	LIVE_OPTION_SLOTS(struct trace_options),
 	{ 'v', "stack", NULL, "show the kernel stack of each event", LLB_OPT_FLAG,
 	  offsetof(struct trace_options, stacks), 0, 0 },
+	{ 'T', "time", NULL, "local time of each event, not seconds since the start",
+	  LLB_OPT_FLAG, offsetof(struct trace_options, absolute), 0, 0 },
 	{ 0 },
 };
 
@@ -56,7 +59,7 @@ struct trace {
 	struct llb_out *out;
 	struct live *live;
 	const struct trace_options *options;
-	uint64_t zero_ns;
+	struct llb_event_clock clock;
 	uint64_t shown;
 };
 
@@ -198,7 +201,7 @@ static int show(void *ctx, const struct llb_event *e)
 		return 0;
 	if (t->options->stacks && e->stack >= 0)
 		stack = session_stack(t->live->session, e->stack);
-	llb_event_line(t->out, e, t->zero_ns, session_name(t->live->session, e->dev), stack);
+	llb_event_line(t->out, e, &t->clock, session_name(t->live->session, e->dev), stack);
 	if (llb_out_broken(t->out))
 		return 1;
 	if (e->type != LLB_EV_LOSS)
@@ -234,7 +237,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 	if (exit)
 		return exit;
 	exit = live_begin(out, &request, &live);
-	t.zero_ns = live.start_ns;
+	t.clock = (struct llb_event_clock){ live.start_ns, live_clock_offset(), o->absolute };
 	exit = exit ?: live_run(out, &live);
 	exit = exit ?: live_losses(out, &live);
 	live_close(&live);

@@ -95,6 +95,13 @@ const char *llb_replay_array(const void *replay, uint32_t dev, uint32_t load)
 	return llb_reader_meta(r->reader, key);
 }
 
+int64_t llb_replay_clock(const struct llb_replay *r)
+{
+	const char *offset = llb_reader_meta(r->reader, "clock_offset_ns");
+
+	return offset ? strtoll(offset, NULL, 10) : 0;
+}
+
 static const char *stack_of(void *ctx, int id)
 {
 	const struct llb_replay *r = ctx;
@@ -138,7 +145,7 @@ static int audit_one(struct llb_out *out, struct llb_replay *r, struct llb_verif
 {
 	struct llb_sink sink = { .event = verify_event, .ctx = v };
 	struct llb_audit_view view = { .stack = stack_of, .ctx = r };
-	const char *name, *offset;
+	const char *name;
 	struct llb_audit *audit;
 	char text[256];
 	int ret;
@@ -152,8 +159,7 @@ static int audit_one(struct llb_out *out, struct llb_replay *r, struct llb_verif
 		name = llb_replay_array(r, audit->load[i].dev, audit->load[i].load);
 		snprintf(audit->load[i].name, sizeof(audit->load[i].name), "%s", name ? name : "");
 	}
-	offset = llb_reader_meta(r->reader, "clock_offset_ns");
-	view.clock_offset_ns = offset ? strtoll(offset, NULL, 10) : 0;
+	view.clock_offset_ns = llb_replay_clock(r);
 	view.audit = audit;
 	view.about = about(r, text, sizeof(text));
 	llb_audit_print(out, &view);

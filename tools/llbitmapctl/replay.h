@@ -22,6 +22,9 @@ int llb_replay_failed(struct llb_out *out, const struct llb_replay *replay, int 
 /* Name of the array that a recording (struct llb_replay) keeps for a load, or NULL. */
 const char *llb_replay_array(const void *replay, uint32_t dev, uint32_t load);
 
+/* What to add to its times for nanoseconds since 1970; 0: it does not say. */
+int64_t llb_replay_clock(const struct llb_replay *replay);
+
 /* Verify recordings, one report each. Returns the exit status of the worst. */
 int llb_replay_audit(struct llb_out *out, int argc, char **argv);
 

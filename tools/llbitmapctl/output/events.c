@@ -202,16 +202,27 @@ static void details_json(struct llb_out *out, const struct llb_event *e)
 	}
 }
 
-void llb_event_line(struct llb_out *out, const struct llb_event *e, uint64_t zero_ns,
-		    const char *array, const char *stack)
+static void time_text(struct llb_out *out, uint64_t ts_ns, const struct llb_event_clock *c)
 {
-	uint64_t since = e->ts_ns >= zero_ns ? e->ts_ns - zero_ns : 0;
+	char text[48];
+
+	if (c->absolute && c->offset_ns)
+		llb_local_time_text(ts_ns + (uint64_t)c->offset_ns, text, sizeof(text));
+	else
+		snprintf(text, sizeof(text), "%12.6f",
+			 ts_ns >= c->zero_ns ? (double)(ts_ns - c->zero_ns) / 1e9 : 0.0);
+	llb_styled(out, LLB_DIM, "%s", text);
+}
+
+void llb_event_line(struct llb_out *out, const struct llb_event *e,
+		    const struct llb_event_clock *clock, const char *array, const char *stack)
+{
 	char buf[32];
 
 	if (!array)
 		array = llb_dev_name(e->dev, buf, sizeof(buf));
 	if (!out->json) {
-		llb_styled(out, LLB_DIM, "%12.6f", (double)since / 1e9);
+		time_text(out, e->ts_ns, clock);
 		llb_text(out, " %-6s %-15.*s %-10s ", array, LLB_COMM_LEN, e->comm,
 			 llb_event_type_name(e->type));
 		details_text(out, e);
@@ -223,6 +234,8 @@ void llb_event_line(struct llb_out *out, const struct llb_event *e, uint64_t zer
 	llb_json_begin(out);
 	llb_json_string(out, "event", llb_event_type_name(e->type));
 	llb_json_u64(out, "ts_ns", e->ts_ns);
+	if (clock->offset_ns)
+		llb_json_u64(out, "time_ns", e->ts_ns + (uint64_t)clock->offset_ns);
 	llb_json_string(out, "array", array);
 	llb_json_u64(out, "load", e->load);
 	details_json(out, e);

@@ -48,6 +48,19 @@ const char *llb_time_text(uint64_t ns, char *buf, size_t size)
 	return buf;
 }
 
+const char *llb_local_time_text(uint64_t ns, char *buf, size_t size)
+{
+	time_t seconds = (time_t)(ns / 1000000000);
+	char date[32], zone[8];
+	struct tm tm;
+
+	localtime_r(&seconds, &tm);
+	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
+	strftime(zone, sizeof(zone), "%z", &tm);
+	snprintf(buf, size, "%s.%06u%s", date, (unsigned int)(ns % 1000000000 / 1000), zone);
+	return buf;
+}
+
 void llb_json_geometry(struct llb_out *out, int level, uint64_t members, uint64_t chunks,
 		       uint64_t chunk_sectors)
 {

@@ -16,6 +16,9 @@ const char *llb_ns_text(uint64_t ns, char *buf, size_t size);
 /* Nanoseconds since 1970 as "2026-11-27T09:00:00.123456Z". Returns buf. */
 const char *llb_time_text(uint64_t ns, char *buf, size_t size);
 
+/* The same where we are: "2026-11-27T10:00:00.123456+0100". Returns buf. */
+const char *llb_local_time_text(uint64_t ns, char *buf, size_t size);
+
 /* Members of the object that is open: what a bitmap is like. Sectors of 512 bytes. */
 void llb_json_geometry(struct llb_out *out, int level, uint64_t members, uint64_t chunks,
 		       uint64_t chunk_sectors);
