@@ -46,6 +46,25 @@ def test_every_command_has_help(tool):
         assert tool("help", command).out == result.out
 
 
+def test_help_stands_alone(tool):
+    """What a word in it means is said in it, from the tables that the tool goes by."""
+    for command in commands(tool):
+        text = tool(command, "--help").out
+        told = "\nARRAY is /dev/mdX, mdX, a name below /dev/md/, or a UUID" in text
+        assert told == ("ARRAY" in text.split("Options:")[1].split("\n\n")[0]), command
+    text, table = tool("trace", "--help").out, tool("table", "--json").json
+    for what, names in (("STATE", table["states"]), ("ACTION", table["actions"])):
+        listed = re.search(rf"^{what} is (.*)\.$", text, re.M)[1]
+        assert re.split(", | or ", listed) == names
+    listed = re.search(r"^EVENT is (.*)\.$", text, re.M)[1]
+    assert listed == re.search(r"takes (.*), not", tool("trace", "-t", "loss").err)[1]
+    text = tool("help").out
+    for words in ("llbitmapctl help COMMAND", "--version", "llbitmapctl(8)", "Exit status:"):
+        assert words in text
+    section = man_text().split(".SH EXIT STATUS")[1].split(".SH ")[0]
+    assert re.findall(r"^ (\d)  \w", text, re.M) == re.findall(r"^\.B (\d)$", section, re.M)
+
+
 def test_version(tool):
     assert re.fullmatch(r"llbitmapctl \S+\n", tool("--version").out)
 

@@ -52,6 +52,7 @@ def test_options_of_every_command(offered, tool):
     (("trace", "-a", "md1"), {"md127"}),
     (("trace", "--state", ""), {"Unwritten", "Clean", "Dirty", "NeedSync", "Syncing"}),
     (("trace", "-A", "Sta"), {"Startwrite", "Startsync", "Stale"}),
+    (("trace", "-t", "re"), {"resize"}),
     (("replay", "--as", ""), {"audit", "trace", "top", "hist"}),
     (("top", "-s", ""), {"name", "transitions", "dirty", "writes"}),
     (("replay", ""), {"run.llbrec", "block"}),

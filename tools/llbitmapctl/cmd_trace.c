@@ -29,7 +29,7 @@ static const struct llb_option options[] = {
 	  LLB_OPT_LIST, offsetof(struct trace_options, states), 0, 0 },
 	{ 'A', "action", "ACTION", "only transitions by this action; may be repeated", LLB_OPT_LIST,
 	  offsetof(struct trace_options, actions), 0, 0 },
-	{ 't', "type", "EVENT", "only these events (transition, writeback, ...); may be repeated",
+	{ 't', "type", "EVENT", "only these events; may be repeated",
 	  LLB_OPT_LIST, offsetof(struct trace_options, types), 0, 0 },
 	{ 'c', "chunks", "FIRST[-LAST]", "only transitions that touch these chunks", LLB_OPT_STRING,
 	  offsetof(struct trace_options, chunks), 0, 0 },
@@ -78,18 +78,37 @@ static const struct names action_names = { "action", llb_action_parse, llb_actio
 static const struct names type_names = { "type", llb_tracepoint_parse, llb_tracepoint_name,
 					 LLB_EV_TRANSITION, LLB_NR_EVENT_TYPES - 1 };
 
+/* "one, two or three". Returns buf. */
+static const char *names_text(const struct names *names, char *buf, size_t size)
+{
+	size_t n = 0;
+
+	buf[0] = '\0';
+	for (unsigned int i = names->first; i <= names->last && n < size; i++)
+		if (names->name(i))
+			n += snprintf(buf + n, size - n, "%s%s",
+				      i == names->first ? "" : i < names->last ? ", " : " or ",
+				      names->name(i));
+	return buf;
+}
+
+static void notes(char *text, size_t size)
+{
+	char states[256], actions[256], types[256];
+
+	snprintf(text, size, "STATE is %s.\nACTION is %s.\nEVENT is %s.\n",
+		 names_text(&state_names, states, sizeof(states)),
+		 names_text(&action_names, actions, sizeof(actions)),
+		 names_text(&type_names, types, sizeof(types)));
+}
+
 /* The names of a list as a set of bits. 0, or an exit status. */
 static int parse_set(struct llb_out *out, const struct llb_list *list, const struct names *names,
 		     uint32_t *set)
 {
-	char known[256] = "";
-	size_t n = 0;
+	char known[256];
 
-	for (unsigned int i = names->first; i <= names->last && n < sizeof(known); i++)
-		if (names->name(i))
-			n += snprintf(known + n, sizeof(known) - n, "%s%s",
-				      i == names->first ? "" : i < names->last ? ", " : " or ",
-				      names->name(i));
+	names_text(names, known, sizeof(known));
 	for (unsigned int i = 0; i < list->nr; i++) {
 		int bit = names->parse(list->item[i]);
 
@@ -252,6 +271,7 @@ const struct llb_command llb_cmd_trace = {
 		   "applied in the kernel, so what they leave out costs little.",
 	.options = options,
 	.options_size = sizeof(struct trace_options),
+	.notes = notes,
 	.max_args = INT_MAX,
 	.defaults = defaults,
 	.run = run,

@@ -60,6 +60,8 @@ struct llb_option {
 			LLB_OPT_ARGUMENT, 0, 0, 0                                      \
 	}
 
+#define LLB_NOTES 1024
+
 struct llb_command {
 	const char *name;
 	const char *args; /* "FILE..." or "" */
@@ -67,6 +69,8 @@ struct llb_command {
 	const char *details; /* paragraphs for --help and man page */
 	const struct llb_option *options; /* own ones; those that all have are added */
 	size_t options_size;
+	/* Lines behind the options, from tables; may be NULL. At most LLB_NOTES bytes. */
+	void (*notes)(char *text, size_t size);
 	unsigned int min_args;
 	unsigned int max_args;
 	bool trailing; /* takes "-- COMMAND [ARGUMENTS]" */

@@ -36,9 +36,8 @@ _llbitmapctl()
 _llbitmapctl_values()
 {
 	case $1 in
-	STATE | ACTION)
-		what=$("$tool" table --json 2>/dev/null | grep -o "\"${1,,}s\": \[[^]]*\]" |
-			grep -o '"[A-Z][A-Za-z]*"' | tr -d '"')
+	STATE | ACTION | EVENT)	# "STATE is Unwritten, Clean, ... or Syncing."
+		what=$(sed -n "s/^$1 is \(.*\)\.$/\1/p" <<<"$help" | sed 's/ or /,/; s/,/ /g')
 		mapfile -t COMPREPLY < <(compgen -W "$what" -- "$cur")
 		;;
 	HOW | KEY)	# "audit (default), trace, top or hist"

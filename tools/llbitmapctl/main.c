@@ -15,7 +15,17 @@ static int usage(struct llb_out *out)
 		      "Watches, verifies and explains the lockless bitmap of Linux md arrays.\n\n");
 	for (const struct llb_command *const *c = llb_commands; *c; c++)
 		llb_text(out, "  %-10s %s\n", (*c)->name, (*c)->summary);
-	llb_text(out, "\n`llbitmapctl COMMAND --help` explains a command.\n");
+	llb_text(out, "\n`llbitmapctl COMMAND --help` and `llbitmapctl help COMMAND` explain a command, "
+		      "llbitmapctl(8)\nall of them, and their JSON; `llbitmapctl --version` tells the "
+		      "version.\n\n"
+		      "Exit status:\n"
+		      " 0  fine\n"
+		      " 1  a rule is broken, or another negative verdict\n"
+		      " 2  bad usage\n"
+		      " 3  inconclusive: events were lost, or a recording is cut short\n"
+		      " 4  the environment cannot do it: no such array, kernel without the "
+		      "tracepoints, no privilege\n"
+		      " 5  I/O or data error: an unreadable file, or a damaged recording\n");
 	return llb_out_flush(out);
 }
 

@@ -274,17 +274,33 @@ static void print_option(struct llb_out *out, const struct llb_option *o)
 	snprintf(left, sizeof(left), "%c%c%s --%s%s%s", o->letter ? '-' : ' ',
 		 o->letter ? o->letter : ' ', o->letter ? "," : " ", o->name, o->arg ? " " : "",
 		 o->arg ? o->arg : "");
-	llb_text(out, "  %-24s %s\n", left, o->help);
+	llb_text(out, "  %-28s %s\n", left, o->help);
+}
+
+static bool takes_arrays(const struct llb_command *command)
+{
+	for (unsigned int i = 0; i < nr_options(command); i++)
+		if (command->options[i].arg && !strcmp(command->options[i].arg, "ARRAY"))
+			return true;
+	return false;
 }
 
 void llb_print_help(struct llb_out *out, const struct llb_command *command)
 {
+	char notes[LLB_NOTES] = "";
+
+	if (command->notes)
+		command->notes(notes, sizeof(notes));
 	llb_text(out, "usage: llbitmapctl %s [OPTIONS]%s%s\n\n%s\n\nOptions:\n", command->name,
 		 *command->args ? " " : "", command->args, command->details);
 	for (unsigned int i = 0; i < nr_options(command); i++)
 		print_option(out, &command->options[i]);
 	for (unsigned int i = 0; common[i].name; i++)
 		print_option(out, &common[i]);
+	if (takes_arrays(command))
+		llb_text(out, "\nARRAY is /dev/mdX, mdX, a name below /dev/md/, or a UUID; without "
+			      "any, all arrays are meant.\n");
+	llb_text(out, "%s", notes);
 }
 
 /* Text for roff: no hyphens for minus signs, no line that begins a request. */
@@ -309,6 +325,7 @@ static void roff(struct llb_out *out, const char *text)
 void llb_print_man(struct llb_out *out, const struct llb_command *command)
 {
 	const struct llb_option *o;
+	char notes[LLB_NOTES];
 
 	llb_text(out, ".SS %s \\- ", command->name);
 	roff(out, command->summary);
@@ -321,6 +338,10 @@ void llb_print_man(struct llb_out *out, const struct llb_command *command)
 	llb_text(out, ".PP\n");
 	roff(out, command->details);
 	llb_text(out, "\n");
+	if (command->notes) {
+		command->notes(notes, sizeof(notes));
+		roff(out, notes);
+	}
 	for (unsigned int i = 0; i < nr_options(command); i++) {
 		o = &command->options[i];
 		llb_text(out, ".TP\n\\fB");
