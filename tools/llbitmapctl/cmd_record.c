@@ -365,7 +365,9 @@ const struct llb_command llb_cmd_record = {
 		   "privilege or kernel. It is begun as FILE.new, and takes the place of an old FILE\n"
 		   "once all is watched; each second what came is brought to the disk. To standard\n"
 		   "output nothing else is written: what is said, and what COMMAND prints there, goes\n"
-		   "to standard error. Exit status 3: events were lost, the file says how many.\n"
+		   "to standard error.\n"
+		   "Exit status: 0 also if violations were seen, which it tells but does not judge:\n"
+		   "replay does. 3: events were lost, the file says how many.\n"
 		   LIVE_COMMAND_STATUS,
 	.options = options,
 	.options_size = sizeof(struct record_options),
