@@ -115,9 +115,13 @@ def test_what_cannot_be_recorded_changes_nothing(tool, record):
     path = record(PASS)
     path.chmod(0o640)
     before = path.read_bytes()
+    # a file that just has such a name, or is of another recorder
+    other = path.with_name(path.name + ".new")
+    other.write_text("mine")
     for target in (path, path.parent / "new"):
         one_line(tool("record", "-o", target, "-a", "no-such"), 4)
-    assert (path.read_bytes(), list(path.parent.iterdir())) == (before, [path])
+    assert (path.read_bytes(), set(path.parent.iterdir())) == (before, {path, other})
+    assert other.read_text() == "mine"
     one_line(tool("record", "-o", path.parent, "-d", "1"), 5)
     one_line(tool("record", "-o", path.parent / "absent" / "new", "-d", "1"), 5)
 

@@ -173,7 +173,19 @@ static int open_stdout(struct target *t)
 	return t->fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ? -errno : 0;
 }
 
-/* A file is begun beside its place, with the mode and owner of the one that it will replace. */
+/* What open() would give. */
+static mode_t new_mode(void)
+{
+	mode_t mask = umask(0);
+
+	umask(mask);
+	return 0644 & ~mask;
+}
+
+/*
+ * A file is begun beside its place, under a name that is nobody else's, with the mode and owner of
+ * the one that it will replace.
+ */
 static int open_file(struct target *t, const char *path, const struct stat *old)
 {
 	char *dir;
@@ -181,20 +193,19 @@ static int open_file(struct target *t, const char *path, const struct stat *old)
 	t->path = old ? realpath(path, NULL) : strdup(path);
 	if (!t->path)
 		return -errno;
-	if (asprintf(&t->made, "%s.new", t->path) < 0) {
+	if (asprintf(&t->made, "%s.new-XXXXXX", t->path) < 0) {
 		t->made = NULL;
 		return -ENOMEM;
 	}
 	dir = strdup(t->path);
 	t->dir = dir ? open(dirname(dir), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	free(dir);
-	unlink(t->made);
-	t->fd = open(t->made, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	t->fd = mkostemp(t->made, O_CLOEXEC);
 	if (t->fd < 0)
 		return -errno;
 	if (old && fchown(t->fd, old->st_uid, old->st_gid) && errno != EPERM)
 		return -errno;
-	return old && fchmod(t->fd, old->st_mode & 0777) ? -errno : 0;
+	return fchmod(t->fd, old ? old->st_mode & 0777 : new_mode()) ? -errno : 0;
 }
 
 static int target_open(struct target *t, const char *path)
@@ -342,7 +353,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 	r.error = target_open(&r.target, o->output);
 	if (r.error) {
 		exit = llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; name another --output",
-				r.target.made ?: r.target.name, strerror(-r.error));
+				r.target.name, strerror(-r.error));
 		goto out;
 	}
 	r.error = r.target.made ? begin_recording(&r) : 0;
@@ -362,7 +373,7 @@ const struct llb_command llb_cmd_record = {
 	.summary = "record all events into a file",
 	.details = "Records until Ctrl-C, the end of --duration, or the end of COMMAND. The file\n"
 		   "begins with a snapshot of every array; `llbitmapctl replay` verifies it without\n"
-		   "privilege or kernel. It is begun as FILE.new, and takes the place of an old FILE\n"
+		   "privilege or kernel. It is begun as FILE.new-*, and takes the place of an old FILE\n"
 		   "once all is watched; each second what came is brought to the disk. To standard\n"
 		   "output nothing else is written: what is said, and what COMMAND prints there, goes\n"
 		   "to standard error.\n"
