@@ -82,7 +82,7 @@ def test_version(tool):
     ["audit", "-d", "1e9"], ["audit", "--arrays", "0"], ["audit", "--arrays", "129"],
     *([command, "--arrays", "129"] for command in ("top", "trace", "hist", "record")), ["top", "-i", "0"], ["top", "-s", "colour"], ["record"],
     ["record", "-o", "x", "y"], ["trace", "-s", "none"], ["trace", "-s", "grey"], ["trace", "-A", "9"],
-    ["audit", "-a", "md0", "x"],
+    ["audit", "-a", "md0", "x"], ["audit", "--arrays", "3", "x"], ["audit", "-d", "3", "x"],
     ["trace", "-t", "loss"], ["trace", "-c", "5-3"], ["trace", "-c", "-3"], ["trace", "-c", "3-"],
     ["trace", "--sectors", "5"], ["trace", "-c", "1", "--sectors", "5"], ["trace", "-p", ""],
     ["trace", "-p", "longer-than-any-name"], ["trace", "-n", "0x10"], ["replay", "-n", "0x1", "x"],

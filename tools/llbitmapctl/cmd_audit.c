@@ -12,22 +12,15 @@ static const struct llb_option options[] = {
 	{ 0 },
 };
 
-static void defaults(void *opts)
-{
-	struct llb_audit_options *o = opts;
-
-	o->slots = SESSION_SLOTS;
-}
-
 static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 {
 	const struct llb_audit_options *o = opts;
 
 	if (!argc)
 		return llb_audit_live(out, o);
-	if (o->arrays.nr || o->duration_ns || o->command.argc)
-		return llb_fail(out, LLB_EXIT_USAGE,
-				"FILE does not go with --array, --duration or a command");
+	if (o->arrays.nr || o->duration_ns || o->slots || o->command.argc)
+		return llb_fail(out, LLB_EXIT_USAGE, "FILE does not go with --array, --arrays, "
+						     "--duration or a command");
 	return llb_replay_audit(out, argc, argv);
 }
 
@@ -45,6 +38,5 @@ const struct llb_command llb_cmd_audit = {
 	.max_args = INT_MAX,
 	.trailing = true,
 	.trailing_offset = offsetof(struct llb_audit_options, command),
-	.defaults = defaults,
 	.run = run,
 };

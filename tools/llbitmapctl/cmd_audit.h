@@ -8,7 +8,7 @@
 struct llb_audit_options {
 	struct llb_list arrays; /* --array; none: all */
 	uint64_t duration_ns; /* --duration; 0: until a signal */
-	uint64_t slots; /* --arrays */
+	uint64_t slots; /* --arrays; 0: as many as usual */
 	struct llb_trailing command; /* runs meanwhile; its end ends the session */
 };
 
