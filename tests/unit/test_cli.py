@@ -371,3 +371,22 @@ def test_doctor_tells_the_memory_that_a_session_takes(tool):
     audit, record, hist = map(int, re.search(
         r"for 16 arrays audit takes (\d+) MiB, record (\d+), hist (\d+);", memory).groups())
     assert 16 < audit < record < audit + 17 and audit + 15 <= hist < 2 * audit
+
+
+@pytest.mark.parametrize("available, grade", [(900, "ok"), (30, "note"), (1, "missing")])
+def test_doctor_compares_with_the_memory_that_is_there(tool, tmp_path, available, grade):
+    (tmp_path / "meminfo").write_text(f"MemTotal: 9 kB\nMemAvailable:  {available * 1024} kB\n")
+    done = subprocess.run(["unshare", "-rm", "sh", "-c", f"mount --bind {tmp_path}/meminfo /proc/meminfo"
+                           f" && exec {tool.path} doctor --json"], capture_output=True, text=True)
+    if not done.stdout:
+        pytest.skip(f"no namespaces here: {done.stderr}")
+    memory, = [f for f in json.loads(done.stdout)["findings"] if f["what"] == "memory"]
+    assert (memory["grade"], "--arrays" in memory.get("advice", "")) == (grade, grade != "ok")
+    assert memory["found"].endswith(f"; {available} MiB are available")
+
+
+def test_doctor_says_of_the_programs_what_it_could_not_try(tool):
+    found = {f["what"]: f for f in tool("doctor", "--json").json["findings"]}
+    if found["privileges"]["grade"] != "ok" or found["tracepoints"]["grade"] == "ok":
+        pytest.skip("only for root without the tracepoints")
+    assert found["programs"]["grade"] == "note" and "no tracepoints" in found["programs"]["found"]

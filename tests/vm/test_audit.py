@@ -530,6 +530,8 @@ def test_kernel_without_llbitmap(boot_vm):
         assert "1 missing: until then status, table, replay and audit FILE work" in text.stdout
         finding, = [finding for finding in found["findings"] if finding["grade"] == "missing"]
         assert finding["what"] == what and finding["advice"] in text.stdout
+        assert {"what": "programs", "grade": "note",
+                "found": "load; there are no tracepoints to attach them to"} in found["findings"]
         return finding
 
     def refuse_all():

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/capability.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +18,7 @@ enum grade { GOOD, REMARK, BAD };
 struct doctor {
 	struct llb_out *out;
 	unsigned int bad;
+	bool tracepoints; /* all are there */
 };
 
 /* One finding: what was looked at, how it is, and what to do about it ("" if nothing). */
@@ -88,6 +88,7 @@ static void look_at_tracepoints(struct doctor *d)
 		if (btf__find_by_name_kind(md ?: vmlinux, name, BTF_KIND_TYPEDEF) < 0)
 			n += snprintf(missing + n, sizeof(missing) - n, " llbitmap_%s", event);
 	}
+	d->tracepoints = !n;
 	if (!n)
 		finding(d, GOOD, "tracepoints", "", "all %u", all);
 	else if (!md && access("/sys/module/md_mod", F_OK))
@@ -130,18 +131,38 @@ static void look_at_privileges(struct doctor *d)
 			"kernel addresses are hidden");
 }
 
+/* MiB that can be had without swapping; SIZE_MAX: not known. */
+static size_t available(void)
+{
+	FILE *f = fopen("/proc/meminfo", "re");
+	size_t kib = SIZE_MAX;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %zu kB", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib == SIZE_MAX ? kib : kib >> 10;
+}
+
+/* Maps are filled at the start. They count to the cgroup, not to the limit of locked memory. */
 static void look_at_memory(struct doctor *d)
 {
 	struct session_config audit = {}, record = { .stream = true }, hist = { .latencies = true };
-	struct rlimit limit;
+	struct session_config least = { .slots = 1 };
+	size_t most = session_memory(&hist) >> 20, have = available();
+	char text[64] = "how much there is is not known";
 
-	/* Since 5.11 memory of BPF maps counts to the cgroup, not to this limit. */
-	if (!getrlimit(RLIMIT_MEMLOCK, &limit))
-		finding(d, GOOD, "memory", "",
-			"for %d arrays audit takes %zu MiB, record %zu, hist %zu; locked memory limit %s",
-			SESSION_SLOTS, session_memory(&audit) >> 20, session_memory(&record) >> 20,
-			session_memory(&hist) >> 20,
-			limit.rlim_cur == RLIM_INFINITY ? "none" : "is not used by this kernel");
+	if (session_memory(&record) >> 20 > most)
+		most = session_memory(&record) >> 20;
+	if (have != SIZE_MAX)
+		snprintf(text, sizeof(text), "%zu MiB are available", have);
+	finding(d, have > most ? GOOD : have > session_memory(&least) >> 20 ? REMARK : BAD, "memory",
+		"free some, or watch fewer arrays at a time: --arrays",
+		"for %d arrays audit takes %zu MiB, record %zu, hist %zu; %s",
+		SESSION_SLOTS, session_memory(&audit) >> 20, session_memory(&record) >> 20,
+		session_memory(&hist) >> 20, text);
 }
 
 /* The programs on this kernel: the proof that all the above suffices. */
@@ -161,6 +182,11 @@ static void look_at_programs(struct doctor *d)
 	} else if (fault == SESSION_FAULT_LOAD) {
 		finding(d, BAD, "programs", "report this, with the kernel's version",
 			"the kernel does not take them: %s", strerror(-err));
+	} else if (fault == SESSION_FAULT_TRACEPOINTS && d->tracepoints) {
+		finding(d, BAD, "programs", "report this, with the kernel's version",
+			"load, but the tracepoints do not take them: %s", strerror(-err));
+	} else if (fault == SESSION_FAULT_TRACEPOINTS) {
+		finding(d, REMARK, "programs", "", "load; there are no tracepoints to attach them to");
 	} else if (fault == SESSION_FAULT_PRIVILEGE) {
 		finding(d, BAD, "programs",
 			"lockdown or a container forbids BPF: run on the machine itself",
