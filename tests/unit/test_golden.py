@@ -4,12 +4,17 @@ import pytest
 
 from conftest import TOP
 
-GOLDEN = sorted((TOP / "tests/recordings").glob("*.llbrec"))
+NAMES = ("crash-and-resync", "create-and-write", "degrade-and-re-add", "discards", "grow-and-shrink",
+         "spare-recovery")
 
 
-@pytest.fixture(params=GOLDEN, ids=lambda path: getattr(path, 'stem', 'none yet'))
+@pytest.fixture(params=NAMES)
 def golden(request):
-    return request.param
+    return TOP / "tests/recordings" / f"{request.param}.llbrec"
+
+
+def test_all_are_here():
+    assert sorted(path.stem for path in (TOP / "tests/recordings").glob("*.llbrec")) == sorted(NAMES)
 
 
 def test_passes(tool, golden):
