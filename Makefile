@@ -30,7 +30,7 @@ deps: ## install the Debian packages that building and testing need
 
 help: ## show this list
 	$(Q)awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z][a-z.-]*:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z][a-z.-]*:.*## / {printf "  %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 clean: ## remove what was built in the tree (caches stay)
 	$(Q)rm -rf $(BUILD)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The demo: what the project does, on a real array.
 
+##@ To look at
+
 .PHONY: demo demo-run pictures
 demo: ## set up everything and show the main job on a real array in a VM
 	$(Q)$(MAKE) --no-print-directory deps

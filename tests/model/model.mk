@@ -3,6 +3,8 @@
 
 DEPS += spin gcc
 
+##@ The protocol
+
 .PHONY: model
 model: ## check the protocol's model, and that each planted bug is found (a minute)
 	$(Q)tests/model/run

@@ -59,6 +59,16 @@ def test_every_section_of_make_help_has_verbs():
     sections = [part.splitlines() for part in shown.strip().split("\n\n")]
     assert len(sections) > 3
     assert [lines[0] for lines in sections if len(lines) < 2] == []
+    # what they do begins in one column
+    verbs = [line for lines in sections for line in lines[1:]]
+    assert len({re.match(r"  \S+ +", line).end() for line in verbs}) == 1, verbs
+
+
+def test_every_fragment_says_where_its_verbs_belong():
+    """Else make help shows them below the heading of another file."""
+    for path in [TOP / "Makefile", *TOP.glob("*/*.mk"), *TOP.glob("*/*/*.mk")]:
+        marks = re.findall(r"^##@|^[a-z][a-z.-]*:.*## ", path.read_text(encoding="utf-8"), re.MULTILINE)
+        assert not marks or marks[0] == "##@", path
 
 
 def test_one_version_of_mdadm():
