@@ -146,6 +146,27 @@ static int watch_all(struct llb_out *out, struct live *live)
 	return 0;
 }
 
+/* All is watched: what was waited for begins. */
+static int start(struct llb_out *out, const struct live_request *request, struct live *live)
+{
+	int err;
+
+	live->start_ns = session_now();
+	if (request->duration_ns)
+		live->end_ns = live->start_ns + request->duration_ns;
+	/* Before anything is replaced: a command that cannot be run leaves all as it was. */
+	err = live->has_child ? child_start(&live->child) : 0;
+	if (err)
+		return llb_fail(out, LLB_EXIT_USAGE, "cannot run %s: %s",
+				request->command->argv[0], strerror(-err));
+	err = request->ready ? request->ready(out, request->ctx) : 0;
+	if (err)
+		return err;
+	err = session_drop_privileges();
+	return err ? llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot drop privileges: %s",
+			      strerror(-err)) : 0;
+}
+
 int live_begin(struct llb_out *out, const struct live_request *request, struct live *live)
 {
 	struct session_config config = request->config;
@@ -181,22 +202,7 @@ int live_begin(struct llb_out *out, const struct live_request *request, struct l
 				"--bitmap=lockless); --duration waits for one");
 	err = config.snapshot ? may_take_snapshots(out, &live->arrays) : 0;
 	err = err ?: watch_all(out, live);
-	if (err)
-		return err;
-	live->start_ns = session_now();
-	if (request->duration_ns)
-		live->end_ns = live->start_ns + request->duration_ns;
-	/* Before anything is replaced: a command that cannot be run leaves all as it was. */
-	err = command ? child_start(&live->child) : 0;
-	if (err)
-		return llb_fail(out, LLB_EXIT_USAGE, "cannot run %s: %s",
-				request->command->argv[0], strerror(-err));
-	err = request->ready ? request->ready(out, request->ctx) : 0;
-	if (err)
-		return err;
-	err = session_drop_privileges();
-	return err ? llb_fail(out, LLB_EXIT_ENVIRONMENT, "cannot drop privileges: %s",
-			      strerror(-err)) : 0;
+	return err ?: start(out, request, live);
 }
 
 int64_t live_clock_offset(void)
