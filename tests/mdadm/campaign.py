@@ -18,6 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 
 from mdadmsuite import results, runner, selection
+from mdadmsuite.crew import Crew
 from vmtest import Environment
 from vmtest.environment import build_dir
 from vmtest.slot import Directories
@@ -34,19 +35,22 @@ def keys(environment, suite):
             for run, choice in runner.RUNS.items()}
 
 
-def carry_out(environment, directory, suite, found, options, scripts):
-    """All that is still to be run."""
+def carry_out(environment, crew, suite, found, wanted):
+    """The runs that are wanted, (script, run) each; every result is kept at once."""
     long_ones = selection.seconds_of_long_ones(suite)
-    wanted = [(script, run) for script in scripts for run in options.run
-              if options.again or not found.get(script, run)]
-    for number, (script, run) in enumerate(wanted, 1):
-        print(f"{number}/{len(wanted)} {script} {run}: ", end="", flush=True)
-        record = runner.run_script(environment, directory, suite, script, run,
-                                   runner.time_for(script, long_ones),
-                                   build_dir() / "mdadm-tests" / "logs")
+    logs = build_dir() / "mdadm-tests" / "logs"
+
+    def work(item, directory):
+        script, run = item
+        return runner.run_script(environment, directory, suite, script, run,
+                                 runner.time_for(script, long_ones), logs, crew.machines)
+
+    for number, ((script, run), record) in enumerate(crew.each(wanted, work), 1):
         record["known_broken"] = (suite / "tests" / f"{script}.broken").exists()
         found.add(script, run, record)
-        print(f"{results.label(record)} ({record['seconds']} s)", flush=True)
+        print(f"{number}/{len(wanted)} {script} {run}: "
+              f"{results.label(record, found.get(script, 'stock'))} ({record['seconds']} s)",
+              flush=True)
 
 
 def chosen(options, every):
@@ -67,6 +71,7 @@ def main():
     parser.add_argument("script", nargs="*", help="only these, all by default")
     parser.add_argument("--run", action="append", choices=runner.RUNS,
                         help="only this run (again for more)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="so many VMs at a time")
     parser.add_argument("--again", action="store_true", help="also what was done already")
     parser.add_argument("--list", action="store_true",
                         help="which scripts are taken, which are left out and why; runs nothing")
@@ -89,7 +94,10 @@ def main():
           flush=True)
     try:
         if not options.table:
-            carry_out(environment, directories.take("mdadm-tests"), suite, found, options, scripts)
+            wanted = [(script, run) for script in scripts for run in options.run
+                      if options.again or not found.get(script, run)]
+            crew = Crew([directories.take("mdadm-tests") for _ in range(options.jobs)])
+            carry_out(environment, crew, suite, found, wanted)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here")
         return 130

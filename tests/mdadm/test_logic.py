@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from mdadmsuite import results, runner, selection
+from mdadmsuite.crew import Crew
 from vmtest import HarnessError
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -103,7 +104,7 @@ FAILED - see /mnt/out/logs/a.log
 
 
 def test_judge():
-    record = runner.judge("00a", "fail", LOG, "WARNING: CPU 0\n")
+    record = runner.judge("fail", "", LOG, "WARNING: CPU 0\n")
     assert record["mdadm"] == ["-CR /dev/md0 -l 1 -n2 missing missing"]
     assert record["nothing_to_sync"] == 1
     assert record["why"] == "ERROR: no recovery happening"
@@ -119,6 +120,42 @@ def test_what_the_driver_says(said, outcome):
     assert runner.driver_says("00a", text) == outcome
     with pytest.raises(HarnessError):
         runner.driver_says("00b", text)
+
+
+class Machine:
+    """A process that lasts, like a VM's."""
+    def __init__(self):
+        self.process = subprocess.Popen(["sleep", "100"])
+        self.pid = self.process.pid
+
+    def running(self):
+        return self.process.poll() is None
+
+
+def test_crew_uses_each_directory_once_at_a_time():
+    crew = Crew(["a", "b"])
+    done = dict(crew.each(range(6), lambda item, directory: (item, directory)))
+    assert {item: number for item, (number, _) in done.items()} == {n: n for n in range(6)}
+    assert {directory for _, directory in done.values()} <= {"a", "b"}
+
+
+def test_crew_left_early_kills_its_machines():
+    crew = Crew(["a", "b"])
+    machines = []
+
+    def work(item, _):
+        if item == 0:
+            return item
+        machines.append(Machine())
+        crew.machines.add(machines[-1])
+        return machines[-1].process.wait()
+
+    with pytest.raises(KeyboardInterrupt):
+        for item, _ in crew.each(range(20), work):
+            assert item == 0
+            raise KeyboardInterrupt
+    assert not any(machine.running() for machine in machines)
+    assert len(machines) <= 3
 
 
 def test_time_for_long_scripts():

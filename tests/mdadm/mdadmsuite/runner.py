@@ -13,7 +13,6 @@ RUNS = {"stock": "stock", "ours": "", "lockless": ""}       # name: VMOptions.mo
 MEMORY = "2G"                   # the members' files among it
 TIMEOUT = 400                   # of a script of which the suite does not say that it takes long
 PATIENCE = 2                    # times what the suite says
-LOG_END = 200                   # lines of a script's log that stand in a report
 
 WORDS = {"succeeded": "pass", "skipping": "skip", "FAILED": "fail"}     # the driver's: ours
 NOTHING_LEFT = "llbitmap: nothing left for"                             # guest/nosync.sh
@@ -62,9 +61,10 @@ def reason(log):
     return (errors or plain or lines or [""])[-1]
 
 
-def judge(script, outcome, log, console):
-    """The record of a script that ran in some way."""
-    return {"outcome": outcome, "why": "" if outcome == "pass" else reason(log),
+def judge(outcome, said, log, console):
+    """The record of a script; said: what is known about a VM or a command that did not end."""
+    why = "" if outcome == "pass" else said.strip().partition("\n")[0] or reason(log)
+    return {"outcome": outcome, "why": why,
             "mdadm": failed_commands(log),
             "nothing_to_sync": sum(line.startswith(NOTHING_LEFT) for line in log.splitlines()),
             "trouble": find_trouble(console)}
@@ -72,33 +72,34 @@ def judge(script, outcome, log, console):
 
 def _log(vm, script):
     """The script's log, from the guest's own directory if the driver could not put it away."""
-    for path in (vm.out / "logs" / f"{script}.log",):
-        if path.exists():
-            return path.read_text(errors="replace")
-    if vm.usable():
-        return vm.run("cat /var/tmp/log", check=False).stdout
-    return ""
+    path = vm.out / "logs" / f"{script}.log"
+    if path.exists():
+        return path.read_text(errors="replace")
+    return vm.run("cat /var/tmp/log", check=False).stdout if vm.usable() else ""
 
 
 def _carry_out(vm, script, seconds):
-    """(outcome, what to say about it)"""
+    """(outcome, what is to be said about a VM or a command that did not end)"""
     try:
         vm.boot()
         done = vm.run(["/mnt/tests/mdadm/guest/run", "/mnt/out/suite", script, "/mnt/out/logs"],
                       timeout=seconds, check=False)
         return driver_says(script, done.stdout + done.stderr), ""
     except CommandTimeout as error:
-        return "timeout", error.stuck
+        return "timeout", f"no end in time\n{error.stuck}"
     except VMPanic as error:
         return "panic", str(error)
     except VMLost as error:
         return "lost", str(error)
 
 
-def run_script(environment, directory, suite, script, run, seconds, logs):
-    """Runs it in a new VM in `directory`; gives its record, and leaves its logs in `logs`."""
+def run_script(environment, directory, suite, script, run, seconds, logs, machines=None):
+    """Runs it in a new VM in `directory`; gives its record, leaves its logs in `logs`. The VM is
+    in the set `machines` meanwhile."""
     started = time.monotonic()
     vm = VM(environment, directory, options(run))
+    machines = set() if machines is None else machines
+    machines.add(vm)
     try:
         vm.log.path.unlink(missing_ok=True)
         prepare(suite, vm.out, run)
@@ -109,12 +110,13 @@ def run_script(environment, directory, suite, script, run, seconds, logs):
         except (AssertionError, CommandTimeout, VMLost, VMPanic):
             log, console = "", vm.log.text()
     finally:
+        machines.discard(vm)
         vm.stop()
         shutil.rmtree(vm.out, ignore_errors=True)
     logs.mkdir(parents=True, exist_ok=True)
     (logs / f"{script}.{run}.log").write_text(f"{log}\n{said}\n", encoding="utf-8")
     (logs / f"{script}.{run}.console").write_text(console, encoding="utf-8")
-    return judge(script, outcome, log, console) | {"seconds": round(time.monotonic() - started)}
+    return judge(outcome, said, log, console) | {"seconds": round(time.monotonic() - started)}
 
 
 def time_for(script, long_ones):
