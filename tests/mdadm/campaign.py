@@ -9,6 +9,7 @@ Exit status: 0 every difference from the stock modules has its explanation in ex
 1 one has not, or a run is missing.
 """
 import argparse
+import hashlib
 import pathlib
 import signal
 import subprocess
@@ -31,7 +32,9 @@ def suite_directory():
 
 def keys(environment, suite):
     """{run: what its results depend on}"""
-    return {run: f"{suite.name} {environment.kernel['version']} {environment.modules(choice).name}"
+    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(runner.GUEST.iterdir())))
+    return {run: f"{suite.name} {environment.kernel['version']} {environment.modules(choice).name} "
+                 f"{ours.hexdigest()[:8]}"
             for run, choice in runner.RUNS.items()}
 
 

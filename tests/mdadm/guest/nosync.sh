@@ -20,7 +20,12 @@ nothing_to_sync() {
 	return 0
 }
 
+status() {
+	return $1
+}
+
 check() {
+	local before=$?		# `check opposite_result` looks at it
 	case $1 in
 	resync | recovery)
 		local try
@@ -34,5 +39,6 @@ check() {
 		done
 		;;
 	esac
+	status $before
 	suite_check "$@"
 }

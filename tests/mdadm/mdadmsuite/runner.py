@@ -8,7 +8,7 @@ from vmtest import VM, CommandTimeout, HarnessError, VMLost, VMOptions, VMPanic
 from vmtest.environment import TOP
 from vmtest.kernel_log import find_trouble
 
-HERE = TOP / "tests" / "mdadm"
+GUEST = TOP / "tests" / "mdadm" / "guest"
 RUNS = {"stock": "stock", "ours": "", "lockless": ""}       # name: VMOptions.modules
 MEMORY = "2G"                   # the members' files among it
 TIMEOUT = 400                   # of a script of which the suite does not say that it takes long
@@ -27,9 +27,9 @@ def prepare(suite, out, run):
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(suite, out / "suite", symlinks=True)
     if run == "lockless":
-        shutil.copy(HERE / "guest" / "mdadm", out / "suite" / "bin")
+        shutil.copy(GUEST / "mdadm", out / "suite" / "bin")
         with open(out / "suite" / "tests" / "func.sh", "a", encoding="ascii") as functions:
-            functions.write((HERE / "guest" / "nosync.sh").read_text(encoding="ascii"))
+            functions.write((GUEST / "nosync.sh").read_text(encoding="ascii"))
 
 
 def driver_says(script, text):
