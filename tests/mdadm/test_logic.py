@@ -218,7 +218,8 @@ def test_a_difference_wants_its_explanation(tmp_path):
 def test_stale_only_where_it_was_run(tmp_path):
     known = explanations(tmp_path, "00a\tours\tfail\tx")
     assert results.stale(filled(tmp_path, stock=record()), ["00a"], known) == []
-    assert results.stale(filled(tmp_path, stock=record(), ours=record()), ["00a"], known)
+    both = filled(tmp_path, stock=record(), ours=record())
+    assert results.stale(both, ["00a"], known) and results.stale(both, ["01b"], known) == []
 
 
 @pytest.mark.parametrize("line", ["00a ours fail x", "00a\tstock\tfail\tx", "00a\tours\tfail\t",

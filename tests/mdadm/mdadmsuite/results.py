@@ -95,7 +95,7 @@ def stale(results, scripts, explanations):
     """Explanations of (script, run) that are known, but whose difference did not occur."""
     there = set(differences(results, scripts))
     return [one for key, one in explanations.items()
-            if key not in there and results.get(one.script, "stock")
+            if key not in there and one.script in scripts and results.get(one.script, "stock")
             and results.get(one.script, one.run)]
 
 
