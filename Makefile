@@ -17,6 +17,7 @@ include kernel-patch/kernel.mk
 include tools/llbitmapctl/build.mk
 include tests/tests.mk
 include tests/model/model.mk
+include tests/mdadm/mdadm.mk
 include tests/demo/demo.mk
 include tests/bench/bench.mk
 

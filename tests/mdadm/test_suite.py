@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The short form of `make mdadm-tests`: two of mdadm's own scripts with lockless bitmaps."""
+import pathlib
+import subprocess
+
+import pytest
+
+from mdadmsuite import runner
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+@pytest.fixture(scope="module")
+def suite():
+    done = subprocess.run([HERE / "suite"], stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        pytest.skip("mdadm's source package cannot be fetched")
+    return pathlib.Path(done.stdout.strip())
+
+
+@pytest.mark.parametrize("script, created", [("00raid1", 1), ("00raid4", 2)])
+def test_with_lockless_bitmaps(vm_environment, vm_directories, tmp_path, suite, script, created):
+    """It passes, and the arrays were what it is about: each new one had nothing to sync."""
+    directory = vm_directories.take(f"mdadm-{script}")
+    record = runner.run_script(vm_environment, directory, suite, script, "lockless",
+                               runner.TIMEOUT, tmp_path)
+    assert record["outcome"] == "pass", (tmp_path / f"{script}.lockless.log").read_text()
+    assert record["trouble"] == ""
+    assert record["nothing_to_sync"] == created
