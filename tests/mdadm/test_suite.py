@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The short form of `make mdadm-tests`: two of mdadm's own scripts with lockless bitmaps."""
+"""The short form of `make mdadm-tests`: one of mdadm's own scripts with lockless bitmaps."""
 import pathlib
 import subprocess
 
 import pytest
 
+from levels import cases
 from mdadmsuite import runner
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -18,7 +19,7 @@ def suite():
     return pathlib.Path(done.stdout.strip())
 
 
-@pytest.mark.parametrize("script, created", [("00raid1", 1), ("00raid4", 2)])
+@cases("script, created", ("00raid1", 1), long=[("00raid4", 2)])
 def test_with_lockless_bitmaps(vm_environment, vm_directories, tmp_path, suite, script, created):
     """It passes, and the arrays were what it is about: each new one had nothing to sync."""
     directory = vm_directories.take(f"mdadm-{script}")
