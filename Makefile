@@ -18,6 +18,7 @@ include tools/llbitmapctl/build.mk
 include tests/tests.mk
 include tests/model/model.mk
 include tests/demo/demo.mk
+include tests/stateful/stateful.mk
 include tests/bench/bench.mk
 
 ##@ Everything

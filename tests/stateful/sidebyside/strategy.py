@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Scripts for hypothesis. All numbers are drawn before anything happens, so a seed gives the same
+scripts on any machine, and hypothesis shortens them by leaving operations out."""
+from hypothesis import strategies as st
+
+CHUNKS = st.integers(0, 31)
+FEW = st.integers(0, 3)
+OFFSETS = st.sampled_from((0, 1, 8, 64, 100, 127, 200))
+COUNTS = st.sampled_from((1, 8, 16, 64, 128, 200, 384, 900))
+
+
+def operation(name, *numbers):
+    return st.tuples(st.just(name), *numbers)
+
+
+WRITE = operation("write", CHUNKS, OFFSETS, COUNTS)
+FLUSH = operation("flush")
+FAIL = operation("fail", FEW)
+BACK = operation("back", FEW)
+
+# what is named twice happens twice as often; hypothesis shrinks towards what stands first
+USUAL = [
+    WRITE, WRITE, WRITE, WRITE, FLUSH, FLUSH,
+    operation("discard", CHUNKS, st.integers(1, 4)),
+    operation("discard_part", CHUNKS, OFFSETS, COUNTS),
+    FAIL, FAIL, BACK, BACK,
+    operation("add"), operation("wiped", FEW), operation("replace", FEW),
+    operation("restart"), operation("restart_without", FEW),
+    operation("cut"), operation("cut"),
+    operation("resize", FEW), operation("resize", FEW),
+    operation("sync"),
+    operation("mark", CHUNKS, st.integers(1, 8)),
+    operation("freeze"), operation("thaw"),
+    operation("hold", CHUNKS), operation("release"),
+    operation("check"), operation("repair"),
+    operation("setting", st.just("barrier_idle"), st.sampled_from((0, 7, 3600, 3601))),
+    operation("setting", st.just("daemon_sleep"), st.sampled_from((0, 900, 3600, 3601))),
+]
+
+
+def scripts(level, parts=2, kills=False):
+    """Operations on an array of a level, about six in each part. A kill costs a boot, and is rare."""
+    choice = st.one_of(USUAL)
+    if kills:
+        choice = st.integers(0, 59).flatmap(
+            lambda number: operation("kill") if number == 59 else st.one_of(USUAL))
+    clean = st.just(0) if level in (5, 6) else st.integers(0, 1)    # there is no parity on junk
+    part = st.lists(choice, max_size=12)        # six on average
+    return st.builds(lambda create, *parts: [create, *(one for part in parts for one in part)],
+                     operation("create", st.just(level), clean), *[part] * parts)
