@@ -8,7 +8,7 @@ import hypothesis
 import pytest
 
 from sidebyside.contents import content
-from sidebyside.model import CLEAN, DIRTY, NEEDSYNC, SYNCING, UNWRITTEN, Model
+from sidebyside.model import CLEAN, DIRTY, MUST, NEEDSYNC, NO, SYNCING, UNWRITTEN, Model
 from sidebyside.play import Finding, Play
 from sidebyside.rig import Sight
 from sidebyside.shape import DISKS, Shape
@@ -51,9 +51,8 @@ def test_discard():
     assert first(one, 5) == [UNWRITTEN, DIRTY, DIRTY, NEEDSYNC, SYNCING]
     one.expect_syncs("idle")
     assert one.allowed[1] == {DIRTY, UNWRITTEN} and one.allowed[4] == {SYNCING}
+    one = model(1, ALL)
     one.leave(0)
-    one.begin()
-    one.discarding.clear()
     one.discard(0, 5 * 128)
     one.expect_syncs("idle")
     assert first(one, 5) == [UNWRITTEN, NEEDSYNC, DIRTY, NEEDSYNC, SYNCING]
@@ -81,7 +80,7 @@ def test_mark_and_load():
 
 
 def test_syncs():
-    one = model(1, ALL, frozen=True, wanted=True)
+    one = model(1, ALL, frozen=True, wanted=MUST)
     one.expect_syncs("frozen")
     assert first(one, 5) == ALL
     one = model(1, [DIRTY, NEEDSYNC], held=True)
@@ -89,14 +88,14 @@ def test_syncs():
     one.pending = [0]
     one.expect_syncs("recover")         # two copies are in-sync: resync-first
     assert first(one, 2) == [{DIRTY, SYNCING}, NEEDSYNC]
-    one = model(5, [DIRTY, NEEDSYNC], wanted=True)
+    one = model(5, [DIRTY, NEEDSYNC], wanted=MUST)
     one.leave(0)
     one.expect_syncs("idle")
     assert first(one, 2) == [DIRTY, {DIRTY, NEEDSYNC}]
 
 
 def test_resize():
-    one = model(5, [], wanted=False)
+    one = model(5, [], wanted=NO)
     one.resize(800)
     assert one.shape.chunks == len(one.allowed) == 13
     one.states = [CLEAN] * 13

@@ -11,6 +11,7 @@ from .shape import Shape
 
 STATES = ("Unwritten", "Clean", "Dirty", "NeedSync", "Syncing")
 UNWRITTEN, CLEAN, DIRTY, NEEDSYNC, SYNCING = range(5)
+NO, MAY, MUST = range(3)
 
 
 class Model:
@@ -27,7 +28,7 @@ class Model:
         self.frozen = False             # nothing is synced
         self.held = False               # what is synced does not come to its end
         self.syncing = False            # a sync was seen running
-        self.wanted = False             # a resync may begin at any time
+        self.wanted = NO                # whether a resync may begin by itself, or has to
         self.discarding = set()         # chunks that may become Unwritten by what was discarded
         self.settings = {"llbitmap/daemon_sleep": 3600, "llbitmap/barrier_idle": 5}
 
@@ -63,6 +64,7 @@ class Model:
     def begin(self):
         """Before an operation: what was seen is what it starts from."""
         self.allowed = [{state} for state in self.states]
+        self.discards_end()
 
     def change(self, chunks, rule):
         """rule(state) gives the state after it, or a set of them."""
@@ -114,10 +116,13 @@ class Model:
         """Daemon, degraded-keep: a flush, or that of a stop."""
         self.discards_end()
         self.discarding.clear()
-        if not self.degraded:
-            # a sync that ends chunks again and again can keep it from them
-            self.change(self.all(), lambda state:
-                        ({CLEAN, DIRTY} if self.syncing else CLEAN) if state == DIRTY else state)
+        if self.degraded:
+            return
+        if self.syncing:        # it ends chunks at any time, and that can keep a flush from them
+            self.change(self.all(), lambda state: {CLEAN, DIRTY} if state == DIRTY else
+                        {SYNCING, DIRTY, CLEAN} if state == SYNCING else state)
+        else:
+            self.change(self.all(), lambda state: CLEAN if state == DIRTY else state)
 
     def daemon_may_run(self):
         if not self.degraded:
@@ -127,11 +132,14 @@ class Model:
         """Stale by the user: nobody wrote to an Unwritten chunk."""
         self.change(range(first, first + count),
                     lambda state: state if state == UNWRITTEN else NEEDSYNC)
-        self.wanted = True
+        self.wanted = MUST
 
     def interrupt(self):
-        """Abortsync; what was synced to its end by then is Dirty."""
-        self.change(self.all(), lambda state: {NEEDSYNC, DIRTY} if state == SYNCING else state)
+        """Abortsync; what was synced to its end by then is Dirty. When a resync begins again is up
+        to md and the daemon."""
+        if self.syncing:
+            self.change(self.all(), lambda state: {NEEDSYNC, DIRTY} if state == SYNCING else state)
+            self.wanted = MAY
         self.syncing = False
 
     def stop(self):
@@ -144,20 +152,19 @@ class Model:
         self.discarding.clear()
         self.frozen = self.held = self.syncing = False
         self.settings["llbitmap/barrier_idle"] = 5
-        self.wanted = True
+        self.wanted = MUST
 
     def resize(self, kib):
         """New chunks are Unwritten. What the last one gains has no parity yet."""
         old, new = self.shape, Shape(self.shape.level, kib)
-        self.discards_end()
         self.discarding.clear()
+        self.wanted = max(self.wanted, MAY)
         if new.sectors > old.sectors and old.parity and old.sectors % old.unit:
             self.mark(old.chunks - 1, 1)
         self.allowed = self.allowed[:new.chunks]
         self.allowed += [{UNWRITTEN}] * (new.chunks - len(self.allowed))
         self.contents.resize(new.sectors)
         self.shape = new
-        self.wanted = True
 
     # -- syncs ---------------------------------------------------------------------------------
 
@@ -166,19 +173,29 @@ class Model:
 
         A recovery fills members, and leaves what in-sync copies may differ in to the resync that
         follows (resync-first). One chunk that has to be synced is Dirty afterwards."""
-        filled = self.pending[:self.degraded]
-        if not filled and not self.wanted and not self.syncing:
+        if self.sync_is_due():
+            done = DIRTY
+        elif self.may_sync():
+            done = {DIRTY, NEEDSYNC}
+        else:
             return
-        degraded = self.degraded - len(filled)
-        # without all members, parity is not computed, and one copy is equal to itself
-        done = {DIRTY, NEEDSYNC} if degraded else DIRTY
         self.change(self.all(), lambda state: done if state >= NEEDSYNC else state)
+
+    def may_sync(self):
+        return self.syncing or self.wanted or (self.degraded and self.pending)
+
+    def sync_is_due(self):
+        """Nothing is left to sync when all is settled. Without all members it may be: parity is not
+        computed then, and one copy is equal to itself."""
+        filling = bool(self.degraded and self.pending)
+        return (len(self.pending) >= self.degraded and
+                (self.syncing or filling or self.wanted == MUST))
 
     def running(self, action):
         """A sync may run, and goes on: `action` is what sync_action says."""
-        filling = self.degraded and self.pending
-        if not filling and not self.wanted and not self.syncing:
+        if not self.may_sync():
             return
+        filling = self.degraded and self.pending
         # resync-first: on RAID1 a chunk has as many copies as there are members
         keep = (action == "recover" and not self.wanted and not self.syncing
                 and self.shape.level == 1 and len(self.roles) > 1)
@@ -225,6 +242,8 @@ class Model:
             self.pending.remove(disk)
         self.roles = dict(roles)
         self.syncing = action in ("resync", "recover", "repair")
+        self.discarding = {chunk for chunk in self.discarding if states[chunk] != UNWRITTEN}
         if not self.frozen and not self.held:
-            # parity that could not be computed yet will be
-            self.wanted = self.wanted and NEEDSYNC in states
+            # it has been there; but parity that could not be computed yet will be
+            if NEEDSYNC not in states or (self.degraded and not self.shape.parity):
+                self.wanted = NO

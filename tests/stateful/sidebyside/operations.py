@@ -4,6 +4,7 @@
 An operation is a tuple of its name and numbers. Numbers fit any array: they are taken modulo what
 there is. A function gives False, with nothing done, when the operation is not possible just now.
 """
+from .model import MUST
 from .rig import SETTLE, packed
 from .shape import CHUNK, SIZES
 
@@ -185,7 +186,7 @@ def sync(play):
     if model.frozen or model.held:
         return False
     model.daemon_may_run()
-    model.wanted = True
+    model.wanted = MUST
     play.must("set", "llbitmap/daemon_sleep", "1")
     play.settle()
     play.must("set", "llbitmap/daemon_sleep", str(model.settings["llbitmap/daemon_sleep"]))
@@ -198,7 +199,7 @@ def check(play):
     if model.frozen or model.held or model.degraded:
         return False
     play.must("set", "sync_action", "check")
-    play.settle()
+    play.settle(always=True)
     count, = play.rig.ask(["get", "mismatch_cnt"])
     if model.shape.parity:
         play.expect(count == "0", f"check counts {count} mismatches")
@@ -209,7 +210,7 @@ def repair(play):
     model = play.model
     if model.frozen or model.held or model.degraded:
         return False
-    model.syncing = True
+    model.wanted = MUST
     play.must("set", "sync_action", "repair")
     return True
 

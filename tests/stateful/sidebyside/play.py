@@ -130,17 +130,16 @@ class Play:
 
     # -- after each operation ----------------------------------------------------------------------
 
-    def settle(self):
+    def settle(self, always=False):
         """Waits for the syncs that are due."""
         model = self.model
         if model.frozen or model.held:
             self.rig.ask(["sleep", 0.4 if model.held or model.syncing else 0.05])
             return
-        if not (model.wanted or model.syncing or model.pending):
+        if not (always or model.may_sync()):
             return
         members = model.due_members()
-        synced = members == model.shape.disks
-        settled, = self.rig.ask(["settle", SETTLE * self.scale, members, synced])
+        settled, = self.rig.ask(["settle", SETTLE * self.scale, members, model.sync_is_due()])
         if not settled:
             sight = self.rig.look()
             self.expect(False, f"{len(sight.roles)} of {members} members are in-sync, "
