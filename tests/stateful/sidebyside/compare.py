@@ -17,7 +17,7 @@ def bitmaps(model, images, exact):
         for chunk, (disk, memory) in enumerate(zip(states, model.states)):
             if exact and disk != memory:
                 yield f"chunk {chunk} on {name(image)} is {state(disk)}, and {STATES[memory]} in memory"
-            elif disk <= CLEAN and memory >= DIRTY:
+            elif model.too_clean(chunk, disk):
                 yield f"chunk {chunk} is {STATES[memory]}, but {state(disk)} on {name(image)}"
     if any(states[:len(model.states)] != found[0][:len(model.states)] for states in found):
         yield "the members' bitmaps differ"

@@ -228,6 +228,12 @@ class Model:
                 for chunk, (state, allowed) in enumerate(zip(states, self.allowed))
                 if state not in allowed]
 
+    def too_clean(self, chunk, byte):
+        """On disk, for what it is in memory: after a cut nobody would sync it."""
+        if byte == UNWRITTEN and chunk in self.discarding:
+            return False
+        return byte <= CLEAN and self.states[chunk] >= DIRTY
+
     def due_members(self):
         """How many roles are taken when all is settled."""
         if self.frozen or self.held:

@@ -9,7 +9,7 @@ import zlib
 from vmtest.errors import CommandTimeout, VMLost, VMPanic
 
 from .compare import complaints
-from .model import CLEAN, DIRTY, STATES, Model
+from .model import STATES, Model
 from .operations import OPERATIONS
 from .rig import SETTLE, runs
 
@@ -114,9 +114,9 @@ class Play:
         how()
         found = self.bytes_on_disks()
         for disk, states in found.items():
-            for chunk, (byte, memory) in enumerate(zip(states, model.states)):
-                self.expect(byte > CLEAN or memory < DIRTY,
-                            f"chunk {chunk} was {STATES[memory]}, but {byte} on disk {disk}")
+            for chunk, byte in enumerate(states):
+                self.expect(not model.too_clean(chunk, byte), f"chunk {chunk} was "
+                            f"{STATES[model.states[chunk]]}, but {STATES[byte]} on disk {disk}")
         model.allowed = [set(states) for states in zip(*found.values())]
         self.assemble(force=model.shape.parity and model.degraded > 0)
 
