@@ -48,7 +48,7 @@ def do_discard(play, first, count):
 def flush(play):
     play.model.clean()
     play.must("set", "llbitmap/flush", "1")
-    play.exact = not play.model.syncing
+    play.exact = not play.model.may_sync()
 
 
 def mark(play, chunk, count):

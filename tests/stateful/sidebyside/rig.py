@@ -7,7 +7,7 @@ import json
 import random
 import zlib
 
-from support import AREA_BEGIN, AREA_SECTORS, reboot
+from support import AREA_BEGIN, AREA_SECTORS, outcome_is_stored, reboot
 from vmtest import DiskOptions
 from vmtest.errors import HarnessError
 from vmtest.kernel_log import find_trouble
@@ -74,7 +74,9 @@ class Rig:
         self.array = self.vm.create_array(
             level=level, disks=DISKS[level], size=SIZES[0], assume_clean=clean,
             chunk=None if level == 1 else RAID_CHUNK // 2)
-        self.ask(["set", "llbitmap/daemon_sleep", "3600"], ["settle", SETTLE * self.vm.scale, 0, False])
+        self.ask(["set", "llbitmap/daemon_sleep", "3600"],
+                 ["settle", SETTLE * self.vm.scale, DISKS[level], False])
+        outcome_is_stored(self.array)
 
     def destroy(self):
         if self.array:
@@ -87,7 +89,10 @@ class Rig:
 
     def assemble(self, disks, force):
         extra = ["--force"] if force else []
-        return self.mdadm("--assemble", "/dev/md0", "--run", *extra, *map(self.device, disks))
+        result = self.mdadm("--assemble", "/dev/md0", "--run", *extra, *map(self.device, disks))
+        if self.ask(["get", "array_state"])[0] in ("read-auto", "readonly"):
+            self.mdadm("--readwrite", "/dev/md0")
+        return result
 
     def write_files(self, contents):
         """The members as a whole, behind the guest's back."""
