@@ -3,6 +3,7 @@
 can be played on an array that does just that."""
 import copy
 import random
+import zlib
 
 import hypothesis
 import pytest
@@ -169,7 +170,7 @@ class Obedient:
             return "EINVAL"
         return {"settle": True, "wait_in_sync": True, "get": "0"}.get(verb)
 
-    def look(self):
+    def look(self, *before):
         expected = copy.deepcopy(self.play.model)
         expected.expect_syncs("idle")
         roles = dict(expected.roles)
@@ -177,7 +178,8 @@ class Obedient:
             free = [role for role in range(expected.shape.disks) if role not in roles]
             roles.update(zip(free, expected.pending))
         assert all(expected.allowed)
-        return Sight([self.random.choice(sorted(states)) for states in expected.allowed], roles, [],
+        sums = [zlib.crc32(self.play.model.contents.expected(*one)) for one in before[1][1]]
+        return [True, sums], Sight([self.random.choice(sorted(states)) for states in expected.allowed], roles, [],
                      "idle", expected.shape.disks - len(roles), expected.shape.sectors,
                      dict(expected.settings))
 

@@ -19,6 +19,7 @@ def place(model, chunk, offset, count):
 # -- data ----------------------------------------------------------------------------------------
 
 def write(play, chunk, offset, count):
+    """`count` sectors from so far into a chunk on."""
     first, count = place(play.model, chunk, offset, count)
     data = play.model.write(first, count)
     play.must("write", first, packed(data), answer=len(data))
@@ -187,9 +188,8 @@ def sync(play):
         return False
     model.daemon_may_run()
     model.wanted = MUST
-    play.must("set", "llbitmap/daemon_sleep", "1")
-    play.settle()
-    play.must("set", "llbitmap/daemon_sleep", str(model.settings["llbitmap/daemon_sleep"]))
+    play.rig.ask(["set", "llbitmap/daemon_sleep", "1"], play.settling(),
+                 ["set", "llbitmap/daemon_sleep", str(model.settings["llbitmap/daemon_sleep"])])
     return True
 
 
@@ -198,9 +198,9 @@ def check(play):
     model = play.model
     if model.frozen or model.held or model.degraded:
         return False
-    play.must("set", "sync_action", "check")
-    play.settle(always=True)
-    count, = play.rig.ask(["get", "mismatch_cnt"])
+    *_, count = play.rig.ask(["set", "sync_action", "check"],
+                             ["settle", SETTLE * play.scale, model.due_members(), False],
+                             ["get", "mismatch_cnt"])
     if model.shape.parity:
         play.expect(count == "0", f"check counts {count} mismatches")
     return True

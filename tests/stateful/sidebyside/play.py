@@ -64,7 +64,6 @@ class Play:
             if OPERATIONS[name](self, *numbers) is False:
                 self.done.pop()
                 return
-        self.settle()
         self.look()
 
     def create(self, level, clean):
@@ -130,24 +129,22 @@ class Play:
 
     # -- after each operation ----------------------------------------------------------------------
 
-    def settle(self, always=False):
-        """Waits for the syncs that are due."""
+    def settling(self):
+        """The request that waits for the syncs that are due; True is the answer to it."""
         model = self.model
         if model.frozen or model.held:
-            self.rig.ask(["sleep", 0.4 if model.held or model.syncing else 0.05])
-            return
-        if not (always or model.may_sync()):
-            return
-        members = model.due_members()
-        settled, = self.rig.ask(["settle", SETTLE * self.scale, members, model.sync_is_due()])
-        if not settled:
-            sight = self.rig.look()
-            self.expect(False, f"{len(sight.roles)} of {members} members are in-sync, "
-                        f"sync_action is {sight.action}, states {runs(STATES[s] for s in sight.states)}")
+            return ["sleep", 0.4 if model.held or model.syncing else 0.05]
+        if not model.may_sync():
+            return ["sleep", 0]
+        return ["settle", SETTLE * self.scale, model.due_members(), model.sync_is_due()]
 
     def look(self):
         model = self.model
-        sight = self.rig.look()
+        ranges = model.contents.runs()
+        (settled, sums), sight = self.rig.look(self.settling(), ["checksums", ranges])
+        self.expect(settled is not False, f"{len(sight.roles)} of {model.due_members()} members are "
+                    f"in-sync, sync_action is {sight.action}, states "
+                    f"{runs(STATES[state] for state in sight.states)}")
         model.expect_syncs(sight.action)
         wrong = model.wrong_states(sight.states)
         self.expect(not wrong, told(wrong))
@@ -161,15 +158,14 @@ class Play:
                     f"degraded is {sight.degraded} with members {sight.roles}")
         self.expect(sight.settings == model.settings, f"settings are {sight.settings}")
         model.saw(sight.states, sight.roles, sight.action)
-        self.compare()
-
-    def compare(self):
-        model = self.model
-        ranges = model.contents.runs()
-        sums, = self.rig.ask(["checksums", ranges])
         for (first, count), found in zip(ranges, sums):
             self.expect(found == zlib.crc32(model.contents.expected(first, count)),
                         f"the array does not give what was written to {count} sectors from {first}")
+        self.compare()
+
+    def compare(self):
+        """The members with the model. What md may just be writing is looked at again."""
+        model = self.model
         for _ in range(AGAIN):
             images = [self.rig.image(disk) for disk in model.roles.values()]
             found = complaints(model, images, self.exact)

@@ -75,7 +75,9 @@ class Rig:
             level=level, disks=DISKS[level], size=SIZES[0], assume_clean=clean,
             chunk=None if level == 1 else RAID_CHUNK // 2)
         self.ask(["set", "llbitmap/daemon_sleep", "3600"],
-                 ["settle", SETTLE * self.vm.scale, DISKS[level], False])
+                 ["settle", SETTLE * self.vm.scale, DISKS[level], False],
+                 # it is not; but the superblocks are written again, and the bitmap's with them
+                 ["set", "dev-vda/state", "-writemostly"], ["set", "sync_action", "idle"])
         outcome_is_stored(self.array)
 
     def destroy(self):
@@ -121,12 +123,13 @@ class Rig:
 
     # -- looking -------------------------------------------------------------------------------
 
-    def look(self):
-        sight, = self.ask(["look"])
+    def look(self, *before):
+        """(what these requests give, a Sight)"""
+        *answers, sight = self.ask(*before, ["look"])
         if isinstance(sight, str):
             raise HarnessError(f"cannot look at the array: {sight}")
         members = {ord(name[-1]) - ord("a"): member for name, member in sight["members"].items()}
-        return Sight(
+        return answers, Sight(
             [state for count, state in sight["states"] for _ in range(count)],
             {role: disk for disk, (role, in_sync) in members.items() if in_sync and role is not None},
             [disk for disk, (_, in_sync) in members.items() if not in_sync],
