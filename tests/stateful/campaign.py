@@ -82,9 +82,9 @@ class Boots:
 def one_round(stage, level, seed, progress, options, seconds):
     search = Search(stage, level, seed)
     started = time.monotonic()
-    finding = search.run(min(EACH, options.examples - progress.sum("scripts")), seconds, parts=3,
+    finding = search.run(min(EACH, options.examples - progress.sum("scripts")), seconds, length=18,
                          kills=True)
-    progress.add(level=level, seed=seed, scripts=len(search.results),
+    progress.add(level=level, seed=seed, scripts=search.played,
                  operations=sum(search.operations.values()), findings=int(bool(finding)))
     print(f"{search.summary()} ({time.monotonic() - started:.0f} s)", flush=True)
     if finding:

@@ -37,7 +37,7 @@ def test_side_by_side(stage, level):
     finding = search.run(EXAMPLES, SECONDS, kills=False)
     print(search.summary())
     assert not finding, f"STATEFUL_SEED={SEED}: {finding}"
-    assert search.operations.get("create", 0) >= 2, "too slow to have looked at anything"
+    assert sum(search.operations.values()) >= 5, "too slow to have looked at anything"
 
 
 @pytest.mark.parametrize("name", KEPT)

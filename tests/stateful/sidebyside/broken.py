@@ -22,5 +22,11 @@ def modules(name):
         return run_tool(VM_DIR / "bugs" / "build", patch)
     tool = breaks()
     work = build_dir() / "stateful"
-    work.mkdir(parents=True, exist_ok=True)
-    return str(tool.build(tool.patched_source(), work, name, Environment().kernel["headers"]))
+    made_from = work / name / "made-from"
+    source, headers = tool.patched_source(), Environment().kernel["headers"]
+    wanted = repr((str(source), headers, tool.edits(name)))
+    if not made_from.exists() or made_from.read_text() != wanted:
+        work.mkdir(parents=True, exist_ok=True)
+        tool.build(source, work, name, headers)
+        made_from.write_text(wanted)
+    return str(work / name)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hypothesis draws scripts, a stage plays them, and what fails is shortened."""
+"""Hypothesis draws scripts, a stage plays them, and what fails is shortened here: to leave out one
+operation after the other takes a dozen plays, where hypothesis, which knows nothing of operations,
+takes a hundred, and a play takes seconds."""
 import time
 
 import hypothesis
@@ -8,11 +10,11 @@ from .play import Finding, Play
 from .rig import Rig
 from .strategy import scripts
 
-SHRINK = 180            # seconds for shortening, of this machine
+SHORTEN = 90           # seconds for it, of this machine
 
 
 class Found(Exception):
-    """One kind for hypothesis, whatever was found: it shortens only what fails alike."""
+    """Ends what hypothesis does."""
 
 
 class Stage:
@@ -38,56 +40,63 @@ class Search:
         self.level = level
         self.seed = seed
         self.tell = tell
-        self.results = {}       # script -> Finding or None
+        self.played = 0
         self.operations = {}    # name -> how often it was done
         self.finding = None     # the shortest
-        self.end = self.shrink_end = 0
 
-    def run(self, examples, seconds, parts=2, kills=False):
+    def run(self, examples, seconds, length=12, kills=False):
         """The shortest Finding, or None."""
-        self.end = time.monotonic() + seconds
+        end = time.monotonic() + seconds
         settings = hypothesis.settings(
             max_examples=examples, database=None, deadline=None, print_blob=False,
-            report_multiple_bugs=False, suppress_health_check=list(hypothesis.HealthCheck),
-            phases=[hypothesis.Phase.generate, hypothesis.Phase.shrink],
-            verbosity=hypothesis.Verbosity.quiet)
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate], verbosity=hypothesis.Verbosity.quiet)
 
         @hypothesis.seed(f"{self.seed} {self.level}")
         @settings
-        @hypothesis.given(scripts(self.level, parts, kills))
-        def test(script):
-            if self.outcome(script):
+        @hypothesis.given(scripts(self.level, length, kills))
+        def draw(script):
+            if self.finding:            # hypothesis looks twice
+                raise Found
+            if time.monotonic() < end and self.fails(script):
                 raise Found
 
         try:
-            test()
+            draw()
         except Found:
-            pass
+            self.tell(f"seed {self.seed}: {self.finding}\nnow it is shortened ...")
+            self.shorten(time.monotonic() + SHORTEN)
         return self.finding
 
-    def outcome(self, script):
-        """Played once only; what there is no time for counts as fine."""
-        key = repr(script)
-        if key not in self.results:
-            if time.monotonic() > (self.shrink_end if self.finding else self.end):
-                return None
-            self.results[key] = self.played(script)
-        return self.results[key]
-
-    def played(self, script):
+    def fails(self, script):
+        """Plays it. What it finds is of the operations up to there, so no longer than the script."""
+        self.played += 1
         try:
-            for name, *_ in self.stage.play(script):
-                self.operations[name] = self.operations.get(name, 0) + 1
+            done = self.stage.play(script)
         except Finding as finding:
-            if not self.finding:
-                self.shrink_end = time.monotonic() + SHRINK
-                self.tell(f"seed {self.seed}: {finding}\nnow it is shortened ...")
-            if not self.finding or len(finding.script) <= len(self.finding.script):
-                self.finding = finding
-            return finding
-        return None
+            self.finding = finding
+            return True
+        for name, *_ in done:
+            self.operations[name] = self.operations.get(name, 0) + 1
+        return False
+
+    def shorten(self, end):
+        """Leaves operations out, then makes numbers 0, as long as it still fails in some way."""
+        at = len(self.finding.script) - 1
+        while at > 0 and time.monotonic() < end:
+            script = self.finding.script
+            if at < len(script):
+                self.fails(script[:at] + script[at + 1:])
+            at -= 1
+        for at, operation in enumerate(self.finding.script):
+            simple = (operation[0], *(0 if isinstance(value, int) else value
+                                      for value in operation[1:]))
+            script = list(self.finding.script)
+            if 0 < at < len(script) and time.monotonic() < end and simple != operation and \
+                    operation[0] in ("fail", "back", "wiped", "restart_without", "replace", "hold"):
+                script[at] = simple
+                self.fails(script)
 
     def summary(self):
-        played = len(self.results)
-        return (f"RAID{self.level}: {played} scripts, {sum(self.operations.values())} operations, "
-                + ("nothing found" if not self.finding else "FOUND"))
+        return (f"RAID{self.level}: {self.played} scripts, {sum(self.operations.values())} operations, "
+                + ("FOUND" if self.finding else "nothing found"))

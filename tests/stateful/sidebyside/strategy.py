@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scripts for hypothesis. All numbers are drawn before anything happens, so a seed gives the same
-scripts on any machine, and hypothesis shortens them by leaving operations out."""
+scripts on any machine. All scripts are about as long: hypothesis begins with short lists, and there
+are not many examples."""
 from hypothesis import strategies as st
 
 CHUNKS = st.integers(0, 31)
@@ -18,7 +19,7 @@ FLUSH = operation("flush")
 FAIL = operation("fail", FEW)
 BACK = operation("back", FEW)
 
-# what is named twice happens twice as often; hypothesis shrinks towards what stands first
+# what is named twice happens twice as often
 USUAL = [
     WRITE, WRITE, WRITE, WRITE, FLUSH, FLUSH,
     operation("discard", CHUNKS, st.integers(1, 4)),
@@ -38,13 +39,13 @@ USUAL = [
 ]
 
 
-def scripts(level, parts=2, kills=False):
-    """Operations on an array of a level, about six in each part. A kill costs a boot, and is rare."""
+def scripts(level, length=12, kills=False):
+    """So many operations on an array of a level. A kill costs a boot, and is rare."""
     choice = st.one_of(USUAL)
     if kills:
         choice = st.integers(0, 59).flatmap(
             lambda number: operation("kill") if number == 59 else st.one_of(USUAL))
     clean = st.just(0) if level in (5, 6) else st.integers(0, 1)    # there is no parity on junk
-    part = st.lists(choice, max_size=12)        # six on average
-    return st.builds(lambda create, *parts: [create, *(one for part in parts for one in part)],
-                     operation("create", st.just(level), clean), *[part] * parts)
+    return st.builds(lambda create, rest: [create, *rest],
+                     operation("create", st.just(level), clean),
+                     st.lists(choice, min_size=length, max_size=length))
