@@ -12,6 +12,7 @@ from sidebyside.contents import content
 from sidebyside.model import CLEAN, DIRTY, MUST, NEEDSYNC, NO, SYNCING, UNWRITTEN, Model
 from sidebyside.play import Finding, Play
 from sidebyside.rig import Sight
+from sidebyside.search import Search
 from sidebyside.shape import DISKS, Shape
 from sidebyside.strategy import scripts
 
@@ -223,3 +224,30 @@ def test_a_finding_shows_the_script():
         rig.play.run([("create", 1, 1), ("thaw",), ("flush",)])
     assert caught.value.script == [("create", 1, 1), ("flush",)]
     assert '[("create", 1, 1),' in str(caught.value).replace("'", '"')
+
+
+class Fragile:
+    """A stage on which a discard after a failure is one too many."""
+
+    def play(self, script):
+        failed = False
+        for at, (name, *_) in enumerate(script):
+            failed = failed or name == "fail"
+            if failed and name == "discard":
+                raise Finding(script[:at + 1], "it broke")
+        return script
+
+
+def test_search_shortens():
+    search = Search(Fragile(), 1, 5, tell=lambda text: None)
+    script = search.run(200, 60).script
+    assert [name for name, *_ in script] == ["create", "fail", "discard"]
+    assert script[1] == ("fail", 0)
+    again = Search(Fragile(), 1, 5, tell=lambda text: None)
+    assert again.run(200, 60).script == script, "the seed does not give the same"
+
+
+def test_search_finds_nothing():
+    search = Search(Fragile(), 1, 5)
+    search.fails = lambda script: False
+    assert search.run(5, 60) is None and "nothing found" in search.summary()
