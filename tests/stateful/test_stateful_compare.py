@@ -106,7 +106,8 @@ def test_a_sector_is_lost(level, sector):
 def test_wrong_parity(level):
     model, images = made(level)
     layout = model.shape.layout
-    images[layout.roles(20)[1]].put(20 * layout.chunk + 9, b"\0" * 512)     # nothing is written there
+    # nothing is written there
+    images[layout.roles(20)[1]].put(20 * layout.chunk + 9, b"\0" * 512)
     assert complaints(model, images, True) == ["chunk 10 is Clean, and its parity is wrong"]
     for image in images:
         image.made[10] = NEEDSYNC

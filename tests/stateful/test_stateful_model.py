@@ -180,9 +180,9 @@ class Obedient:
             roles.update(zip(free, expected.pending))
         assert all(expected.allowed)
         sums = [zlib.crc32(self.play.model.contents.expected(*one)) for one in before[1][1]]
-        return [True, sums], Sight([self.random.choice(sorted(states)) for states in expected.allowed], roles, [],
-                     "idle", expected.shape.disks - len(roles), expected.shape.sectors,
-                     dict(expected.settings))
+        states = [self.random.choice(sorted(states)) for states in expected.allowed]
+        return [True, sums], Sight(states, roles, [], "idle", expected.shape.disks - len(roles),
+                                   expected.shape.sectors, dict(expected.settings))
 
 
 class Blind(Play):

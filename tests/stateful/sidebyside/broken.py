@@ -15,6 +15,10 @@ def breaks():
     return module
 
 
+def is_planted(name):
+    return (VM_DIR / "bugs" / f"{name}.patch").exists() or name in breaks().BREAKS
+
+
 def modules(name):
     """The directory with them; the stock kernel's headers are needed, and half a minute."""
     patch = VM_DIR / "bugs" / f"{name}.patch"

@@ -12,11 +12,12 @@ def bitmaps(model, images, exact):
     found = [list(image.bitmap().states()) for image in images]
     for image, states in zip(images, found):
         if len(states) < len(model.states):
-            yield f"{name(image)}: its bitmap has {len(states)} chunks of {len(model.states)}"
+            yield f"{name(image)}: {len(states)} chunks of {len(model.states)} in its bitmap"
             return
         for chunk, (disk, memory) in enumerate(zip(states, model.states)):
             if exact and disk != memory:
-                yield f"chunk {chunk} on {name(image)} is {state(disk)}, and {STATES[memory]} in memory"
+                yield (f"chunk {chunk} on {name(image)} is {state(disk)}, and {STATES[memory]} in "
+                       "memory")
             elif model.too_clean(chunk, disk):
                 yield f"chunk {chunk} is {STATES[memory]}, but {state(disk)} on {name(image)}"
     if any(states[:len(model.states)] != found[0][:len(model.states)] for states in found):

@@ -26,7 +26,8 @@ class Model:
         self.pending = []               # disks that are to become members: spares, half-filled ones
         self.out = []                   # disks that were members
         self.frozen = False             # nothing is synced
-        self.held = False               # what is synced does not come to its end
+        self.held = False               # what is synced does not come to its end ...
+        self.hold_at = 0                # ... but stops before this chunk
         self.syncing = False            # a sync was seen running
         self.wanted = NO                # whether a resync may begin by itself, or has to
         self.discarding = set()         # chunks that may become Unwritten by what was discarded

@@ -85,6 +85,8 @@ def fail(play, number):
         model.interrupt()
     model.leave(disk)
     play.mdadm("/dev/md0", "--fail", play.rig.device(disk))
+    if model.held:      # md does not wake a sync that waits there, to tell it that it is over
+        set_hold(play)
     # md may be busy with it for a moment
     play.mdadm("/dev/md0", "--remove", play.rig.device(disk), seconds=SETTLE)
     return True
@@ -145,7 +147,7 @@ def replace(play, number):
     return True
 
 
-# -- syncs ------------------------------------------------------------------------------------------
+# -- syncs -----------------------------------------------------------------------------------------
 
 def freeze(play):
     if play.model.frozen:
@@ -169,8 +171,13 @@ def hold(play, chunk):
     if play.model.held:
         return False
     play.model.held = True
-    play.must("set", "sync_max", str(chunk % play.model.shape.chunks * CHUNK))
+    play.model.hold_at = chunk % play.model.shape.chunks
+    set_hold(play)
     return True
+
+
+def set_hold(play):
+    play.must("set", "sync_max", str(play.model.hold_at * CHUNK))
 
 
 def release(play):
@@ -215,7 +222,7 @@ def repair(play):
     return True
 
 
-# -- life -------------------------------------------------------------------------------------------
+# -- life ------------------------------------------------------------------------------------------
 
 def restart(play):
     """Stop and assemble."""
@@ -256,5 +263,5 @@ def resize(play, number):
 
 
 OPERATIONS = {function.__name__: function for function in (
-    write, discard, discard_part, flush, mark, setting, fail, back, add, wiped, replace, freeze, thaw,
-    hold, release, sync, check, repair, restart, restart_without, cut, kill, resize)}
+    write, discard, discard_part, flush, mark, setting, fail, back, add, wiped, replace, freeze,
+    thaw, hold, release, sync, check, repair, restart, restart_without, cut, kill, resize)}

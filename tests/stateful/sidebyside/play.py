@@ -13,7 +13,7 @@ from .model import STATES, Model
 from .operations import OPERATIONS
 from .rig import SETTLE, runs
 
-AGAIN = 3               # md writes superblocks, and a page of the bitmap with them, when it likes to
+AGAIN = 3               # md writes superblocks, and a page of the bitmap with them, when it likes
 
 
 class Finding(AssertionError):
@@ -90,7 +90,7 @@ class Play:
         self.mdadm("/dev/md0", "--add", self.rig.device(disk), seconds=SETTLE)
 
     def stop(self):
-        """Stops the array: what is on disk then is what the specification says that a stop leaves."""
+        """Stops the array. What is on disk then is what the specification says of a stop."""
         self.model.stop()
         status, text = self.rig.stop()
         self.expect(status == 0, f"mdadm --stop: {text}")
@@ -142,8 +142,8 @@ class Play:
         model = self.model
         ranges = model.contents.runs()
         (settled, sums), sight = self.rig.look(self.settling(), ["checksums", ranges])
-        self.expect(settled is not False, f"{len(sight.roles)} of {model.due_members()} members are "
-                    f"in-sync, sync_action is {sight.action}, states "
+        self.expect(settled is not False, f"{len(sight.roles)} of {model.due_members()} members "
+                    f"are in-sync, sync_action is {sight.action}, states "
                     f"{runs(STATES[state] for state in sight.states)}")
         model.expect_syncs(sight.action)
         wrong = model.wrong_states(sight.states)
@@ -181,5 +181,5 @@ class Play:
 
 
 def told(wrong):
-    return "; ".join(f"chunk {chunk} is {state}, not {' or '.join(map(str, sorted(allowed, key=str)))}"
+    return "; ".join(f"chunk {chunk} is {state}, not {' or '.join(sorted(map(str, allowed)))}"
                      for chunk, state, allowed in wrong[:5])

@@ -55,8 +55,8 @@ class Rig:
     def ask(self, *requests, timeout=120):
         """The answers. Nothing is started for it but one shell."""
         line = json.dumps(requests)
-        said = self.vm.run(["sh", "-c", f'printf "%s\\n" "$1" >{REQUESTS}; exec cat {ANSWERS}', "ask",
-                            line], timeout=timeout).stdout
+        script = f'printf "%s\\n" "$1" >{REQUESTS}; exec cat {ANSWERS}'
+        said = self.vm.run(["sh", "-c", script, "ask", line], timeout=timeout).stdout
         return json.loads(said)
 
     def mdadm(self, *arguments, seconds=0):
@@ -131,7 +131,8 @@ class Rig:
         members = {ord(name[-1]) - ord("a"): member for name, member in sight["members"].items()}
         return answers, Sight(
             [state for count, state in sight["states"] for _ in range(count)],
-            {role: disk for disk, (role, in_sync) in members.items() if in_sync and role is not None},
+            {role: disk for disk, (role, in_sync) in members.items()
+             if in_sync and role is not None},
             [disk for disk, (_, in_sync) in members.items() if not in_sync],
             sight["action"], sight["degraded"], sight["sectors"],
             {f"llbitmap/{name}": value for name, value in sight["settings"].items()})

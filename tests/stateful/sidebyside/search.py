@@ -69,7 +69,7 @@ class Search:
         return self.finding
 
     def fails(self, script):
-        """Plays it. What it finds is of the operations up to there, so no longer than the script."""
+        """Plays it. What it finds is of the operations so far: no longer than the script."""
         self.played += 1
         try:
             done = self.stage.play(script)
@@ -98,5 +98,6 @@ class Search:
                 self.fails(script)
 
     def summary(self):
-        return (f"RAID{self.level}: {self.played} scripts, {sum(self.operations.values())} operations, "
-                + ("FOUND" if self.finding else "nothing found"))
+        done = sum(self.operations.values())
+        return (f"RAID{self.level}: {self.played} scripts, {done} operations, " +
+                ("FOUND" if self.finding else "nothing found"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the arrays of these tests look like: small, so that all of them can be compared each time."""
+"""What the arrays of these tests look like: small, so that all of them is compared each time."""
 import dataclasses
 
 from vmtest.geometry import Layout
@@ -13,7 +13,6 @@ DISKS = {1: 3, 10: 4, 5: 4, 6: 5}
 ALL_DISKS = 6                       # of the VM: with one more than the largest array has
 DISK_MIB = 8
 SIZES = (1024, 1280, 800, 1120)     # KiB of each member; the first is the one of a new array
-MANY_SECTORS = SIZES[1] * 2 * 3     # no array has more
 
 
 @dataclasses.dataclass(frozen=True)
