@@ -19,6 +19,7 @@ include tests/tests.mk
 include tests/model/model.mk
 include tests/mdadm/mdadm.mk
 include tests/demo/demo.mk
+include tests/stateful/stateful.mk
 include tests/bench/bench.mk
 
 ##@ Everything

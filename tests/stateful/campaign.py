@@ -1,0 +1,138 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Stateful testing in large numbers: `make stateful`.
+
+One level after the other, round after round, until the minutes or the examples are over. Each round
+has a seed of its own, so what was done is not done again: progress stands in
+build/stateful/progress.json, and the same command goes on after Ctrl-C. Exit status 1 if anything
+was found; what was found is printed as a script for kept.py, and stays in build/stateful.
+"""
+import argparse
+import dataclasses
+import json
+import pathlib
+import random
+import signal
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
+
+from sidebyside.broken import modules
+from sidebyside.rig import VM
+from sidebyside.search import Search, Stage
+from sidebyside.shape import DISKS
+from vmtest import Environment
+from vmtest.environment import build_dir
+from vmtest.machine import VM as Machine
+from vmtest.machine import VMOptions
+from vmtest.slot import Directories
+
+EACH = 4                # scripts of a level in one round
+
+
+@dataclasses.dataclass
+class Progress:
+    """What stands in the file, if there is one."""
+    path: pathlib.Path | None
+    seed: int
+    rounds: list = dataclasses.field(default_factory=list)
+
+    @classmethod
+    def load(cls, path, seed):
+        """What was begun with this seed (with any, if seed is None), or a new one."""
+        if path and path.exists():
+            old = json.loads(path.read_text())
+            if seed in (None, old["seed"]):
+                return cls(path, old["seed"], old["rounds"])
+        return cls(path, random.randrange(1 << 30) if seed is None else seed)
+
+    def add(self, **one):
+        self.rounds.append(one)
+        if self.path:
+            new = self.path.with_suffix(".new")
+            new.write_text(json.dumps({"seed": self.seed, "rounds": self.rounds}, indent=1))
+            new.replace(self.path)
+
+    def sum(self, field):
+        return sum(one[field] for one in self.rounds)
+
+
+class Boots:
+    """boot() for a Stage."""
+
+    def __init__(self, broken):
+        self.environment, self.directories = Environment(), Directories()
+        self.options = VMOptions(**VM, modules=modules(broken) if broken else "")
+        self.machine = None
+
+    def __call__(self):
+        self.close()
+        self.machine = Machine(self.environment, self.directories.take("stateful"), self.options)
+        return self.machine.boot()
+
+    def close(self):
+        if self.machine:
+            self.machine.stop()
+        self.machine = None
+        self.directories.release()
+
+
+def one_round(stage, level, seed, progress, options, seconds):
+    search = Search(stage, level, seed)
+    started = time.monotonic()
+    finding = search.run(min(EACH, options.examples - progress.sum("scripts")), seconds, length=18,
+                         kills=True)
+    progress.add(level=level, seed=seed, scripts=search.played,
+                 operations=sum(search.operations.values()), findings=int(bool(finding)))
+    print(f"{search.summary()} ({time.monotonic() - started:.0f} s)", flush=True)
+    if finding:
+        path = build_dir() / "stateful" / f"found-{seed}-raid{level}"
+        path.write_text(f"{finding}\n")
+        print(f"{finding}\n(also in {path})", flush=True)
+    return bool(finding)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20, help="20 by default")
+    parser.add_argument("--examples", type=int, default=1 << 30, help="or so many scripts in all")
+    parser.add_argument("--seed", type=int, help="the same scripts again")
+    parser.add_argument("--level", type=int, action="append", choices=DISKS,
+                        help="only this level (again for more)")
+    parser.add_argument("--broken", metavar="NAME", help="with modules that have this bug of "
+                        "tests/vm/bugs or tests/vm/breaks: it must be found")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = build_dir() / "stateful"
+    folder.mkdir(parents=True, exist_ok=True)
+    progress = Progress.load(None if options.broken else folder / "progress.json", options.seed)
+    print(f"seed {progress.seed}, {progress.sum('scripts') if progress.rounds else 0} scripts were "
+          "played before", flush=True)
+    end = time.monotonic() + options.minutes * 60
+    boots = Boots(options.broken)
+    stage = Stage(boots)
+    bad = False
+    levels = options.level or list(DISKS)
+    try:
+        while time.monotonic() < end and progress.sum("scripts") < options.examples:
+            number = len(progress.rounds)
+            seed = random.Random(f"{progress.seed} {number}").randrange(1 << 30)
+            bad |= one_round(stage, levels[number % len(levels)], seed, progress, options,
+                             end - time.monotonic())
+            if bad and options.broken:
+                break
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here")
+        return 130
+    finally:
+        boots.close()
+    print(f"seed {progress.seed}: {progress.sum('scripts')} scripts, {progress.sum('operations')} "
+          f"operations, {progress.sum('findings')} findings")
+    return int(bad != bool(options.broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

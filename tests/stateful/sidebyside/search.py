@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Hypothesis draws scripts, a stage plays them, and what fails is shortened here: to leave out one
+operation after the other takes a dozen plays, where hypothesis, which knows nothing of operations,
+takes a hundred, and a play takes seconds."""
+import time
+
+import hypothesis
+
+from .play import Finding, Play
+from .rig import Rig
+from .strategy import scripts
+
+SHORTEN = 90           # seconds for it, of this machine
+
+
+class Found(Exception):
+    """Ends what hypothesis does."""
+
+
+class Stage:
+    """A VM with the player, booted again when a script has broken it."""
+
+    def __init__(self, boot):
+        """boot() gives a new VM with the options rig.VM, and takes the old one away."""
+        self.boot = boot
+        self.rig = None
+
+    def play(self, script):
+        """The operations that were possible. Raises Finding."""
+        if not self.rig or not self.rig.vm.usable():
+            self.rig = Rig(self.boot())
+        return Play(self.rig).run(script)
+
+
+class Search:
+    """Scripts of one level until the examples or the time run out, or one fails."""
+
+    def __init__(self, stage, level, seed, tell=print):
+        self.stage = stage
+        self.level = level
+        self.seed = seed
+        self.tell = tell
+        self.played = 0
+        self.operations = {}    # name -> how often it was done
+        self.finding = None     # the shortest
+
+    def run(self, examples, seconds, length=12, kills=False):
+        """The shortest Finding, or None."""
+        end = time.monotonic() + seconds
+        settings = hypothesis.settings(
+            max_examples=examples, database=None, deadline=None, print_blob=False,
+            suppress_health_check=list(hypothesis.HealthCheck),
+            phases=[hypothesis.Phase.generate], verbosity=hypothesis.Verbosity.quiet)
+
+        @hypothesis.seed(f"{self.seed} {self.level}")
+        @settings
+        @hypothesis.given(scripts(self.level, length, kills))
+        def draw(script):
+            if self.finding:            # hypothesis looks twice
+                raise Found
+            if time.monotonic() < end and self.fails(script):
+                raise Found
+
+        try:
+            draw()
+        except Found:
+            self.tell(f"seed {self.seed}: {self.finding}\nnow it is shortened ...")
+            self.shorten(time.monotonic() + SHORTEN)
+        return self.finding
+
+    def fails(self, script):
+        """Plays it. What it finds is of the operations so far: no longer than the script."""
+        self.played += 1
+        try:
+            done = self.stage.play(script)
+        except Finding as finding:
+            self.finding = finding
+            return True
+        for name, *_ in done:
+            self.operations[name] = self.operations.get(name, 0) + 1
+        return False
+
+    def shorten(self, end):
+        """Leaves operations out, then makes numbers 0, as long as it still fails in some way."""
+        at = len(self.finding.script) - 1
+        while at > 0 and time.monotonic() < end:
+            script = self.finding.script
+            if at < len(script):
+                self.fails(script[:at] + script[at + 1:])
+            at -= 1
+        for at, operation in enumerate(self.finding.script):
+            simple = (operation[0], *(0 if isinstance(value, int) else value
+                                      for value in operation[1:]))
+            script = list(self.finding.script)
+            if 0 < at < len(script) and time.monotonic() < end and simple != operation and \
+                    operation[0] in ("fail", "back", "wiped", "restart_without", "replace", "hold"):
+                script[at] = simple
+                self.fails(script)
+
+    def summary(self):
+        done = sum(self.operations.values())
+        return (f"RAID{self.level}: {self.played} scripts, {done} operations, " +
+                ("FOUND" if self.finding else "nothing found"))

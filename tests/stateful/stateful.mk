@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Stateful testing: see README.md.
+
+.PHONY: stateful
+stateful: modules all test-helpers ## a model and real arrays side by side (MINUTES=20, EXAMPLES=, SEED=, LEVEL=, BROKEN=)
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/stateful/campaign.py $(if $(MINUTES),--minutes $(MINUTES)) \
+		$(if $(EXAMPLES),--examples $(EXAMPLES)) $(if $(SEED),--seed $(SEED)) \
+		$(foreach level,$(LEVEL),--level $(level)) $(if $(BROKEN),--broken $(BROKEN))

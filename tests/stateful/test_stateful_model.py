@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The model alone, without a VM: that it says what the specification says, and that every script
+can be played on an array that does just that."""
+import copy
+import random
+import zlib
+
+import hypothesis
+import pytest
+
+from sidebyside.contents import content
+from sidebyside.model import CLEAN, DIRTY, MUST, NEEDSYNC, NO, SYNCING, UNWRITTEN, Model
+from sidebyside.play import Finding, Play
+from sidebyside.rig import Sight
+from sidebyside.search import Search
+from sidebyside.shape import DISKS, Shape
+from sidebyside.strategy import scripts
+
+
+def model(level, states, **fields):
+    one = Model(level, clean=True)
+    one.states = states + [CLEAN] * (one.shape.chunks - len(states))
+    for name, value in fields.items():
+        setattr(one, name, value)
+    one.begin()
+    return one
+
+
+def first(one, count):
+    return [next(iter(states)) if len(states) == 1 else states for states in one.allowed[:count]]
+
+
+ALL = [UNWRITTEN, CLEAN, DIRTY, NEEDSYNC, SYNCING]
+
+
+@pytest.mark.parametrize("level, missing, wanted", [
+    (1, 0, [DIRTY, DIRTY, DIRTY, NEEDSYNC, SYNCING]),
+    (1, 1, [NEEDSYNC, NEEDSYNC, DIRTY, NEEDSYNC, SYNCING]),
+    (10, 0, [DIRTY, DIRTY, DIRTY, NEEDSYNC, SYNCING]),
+    (5, 0, [NEEDSYNC, DIRTY, DIRTY, NEEDSYNC, SYNCING]),
+    (6, 1, [NEEDSYNC, NEEDSYNC, DIRTY, NEEDSYNC, SYNCING])])
+def test_write(level, missing, wanted):
+    one = model(level, ALL)
+    for disk in range(missing):
+        one.leave(disk)
+    one.write(8, 5 * one.shape.unit - 16)
+    assert first(one, 5) == wanted
+
+
+def test_discard():
+    one = model(1, ALL)
+    one.discard(0, 5 * 128 - 1)         # all of the chunks but the last one's last sector
+    assert first(one, 5) == [UNWRITTEN, DIRTY, DIRTY, NEEDSYNC, SYNCING]
+    one.expect_syncs("idle")
+    assert one.allowed[1] == {DIRTY, UNWRITTEN} and one.allowed[4] == {SYNCING}
+    one = model(1, ALL)
+    one.leave(0)
+    one.discard(0, 5 * 128)
+    one.expect_syncs("idle")
+    assert first(one, 5) == [UNWRITTEN, NEEDSYNC, DIRTY, NEEDSYNC, SYNCING]
+
+
+def test_flush():
+    one = model(1, ALL)
+    one.clean()
+    assert first(one, 5) == [UNWRITTEN, CLEAN, CLEAN, NEEDSYNC, SYNCING]
+    one.leave(0)
+    one.begin()
+    one.clean()
+    assert first(one, 5) == ALL
+
+
+def test_mark_and_load():
+    one = model(1, ALL)
+    one.mark(0, 5)
+    assert first(one, 5) == [UNWRITTEN] + [NEEDSYNC] * 4
+    one.settled()
+    assert first(one, 5) == [UNWRITTEN] + [DIRTY] * 4
+    one = model(1, ALL)
+    one.load()
+    assert first(one, 5) == [UNWRITTEN, CLEAN, NEEDSYNC, NEEDSYNC, NEEDSYNC]
+
+
+def test_syncs():
+    one = model(1, ALL, frozen=True, wanted=MUST)
+    one.expect_syncs("frozen")
+    assert first(one, 5) == ALL
+    one = model(1, [DIRTY, NEEDSYNC], held=True)
+    one.leave(0)
+    one.pending = [0]
+    one.expect_syncs("recover")         # two copies are in-sync: resync-first
+    assert first(one, 2) == [{DIRTY, SYNCING}, NEEDSYNC]
+    one = model(5, [DIRTY, NEEDSYNC], wanted=MUST)
+    one.leave(0)
+    one.expect_syncs("idle")
+    assert first(one, 2) == [DIRTY, {DIRTY, NEEDSYNC}]
+
+
+def test_resize():
+    one = model(5, [], wanted=NO)
+    one.resize(800)
+    assert one.shape.chunks == len(one.allowed) == 13
+    one.states = [CLEAN] * 13
+    one.begin()
+    one.resize(1024)
+    assert first(one, 16) == [CLEAN] * 12 + [NEEDSYNC] + [UNWRITTEN] * 3
+    assert len(one.contents.live) == one.shape.sectors
+
+
+@pytest.mark.parametrize("level", DISKS)
+def test_shapes(level):
+    shape = Shape(level)
+    assert shape.whole_chunks_of(shape.unit - 1, shape.unit + 1) == [1]
+    last = shape.chunks - 1
+    assert shape.whole_chunks_of(last * shape.unit, shape.sectors - last * shape.unit) == [last]
+    assert list(shape.chunks_of(shape.unit - 1, 2)) == [0, 1]
+    present = range(shape.disks)
+    assert shape.can_lose(present, 0)
+    left = [role for role in present if role not in (0, 1)]
+    assert shape.can_lose(left + [1], 1) == (level in (1, 6))
+
+
+def test_contents():
+    one = Model(1, True)
+    one.write(5, 10)
+    one.write(8, 2)
+    one.contents.forget(12, 1)
+    assert one.contents.runs() == [(5, 7), (13, 2)]
+    assert one.contents.expected(7, 2) == content(1, 7, 1) + content(2, 8, 1)
+
+
+class Obedient:
+    """A rig without array, which does what the model expects."""
+
+    class vm:
+        scale = 1
+        usable = staticmethod(lambda: True)
+
+    def __init__(self, seed):
+        self.play = None
+        self.random = random.Random(seed)
+
+    def create(self, *_):
+        pass
+
+    destroy = cut = kill = create
+
+    def trouble(self):
+        return ""
+
+    def device(self, disk):
+        return "/dev/vd" + "abcdef"[disk]
+
+    def mdadm(self, *_, seconds=0):
+        return [0, ""]
+
+    def stop(self):
+        return [0, ""]
+
+    def assemble(self, *_):
+        return [0, ""]
+
+    def ask(self, *requests):
+        return [self.answer(*request) for request in requests]
+
+    def answer(self, verb, *arguments):
+        if verb == "write":
+            return next(count * 512 for count in [self.play.wrote])
+        if verb == "set" and arguments[1] in ("0", "3601") and "daemon" in arguments[0] or \
+                arguments[-1:] == ("3601",):
+            return "EINVAL"
+        return {"settle": True, "wait_in_sync": True, "get": "0"}.get(verb)
+
+    def look(self, *before):
+        expected = copy.deepcopy(self.play.model)
+        expected.expect_syncs("idle")
+        roles = dict(expected.roles)
+        if not expected.frozen and not expected.held:
+            free = [role for role in range(expected.shape.disks) if role not in roles]
+            roles.update(zip(free, expected.pending))
+        assert all(expected.allowed)
+        sums = [zlib.crc32(self.play.model.contents.expected(*one)) for one in before[1][1]]
+        states = [self.random.choice(sorted(states)) for states in expected.allowed]
+        return [True, sums], Sight(states, roles, [], "idle", expected.shape.disks - len(roles),
+                                   expected.shape.sectors, dict(expected.settings))
+
+
+class Blind(Play):
+    """Without members to look at."""
+
+    wrote = 0
+
+    def must(self, *request, answer=None):
+        if request[0] == "write":
+            self.wrote = answer // 512
+        super().must(*request, answer=answer)
+
+    def compare(self):
+        pass
+
+    def bytes_on_disks(self):
+        states = [min(states) for states in self.model.allowed]
+        return {disk: states for disk in self.model.roles.values()}
+
+
+@pytest.mark.parametrize("level", DISKS)
+def test_every_script_can_be_played(level):
+    @hypothesis.settings(max_examples=40, database=None, deadline=None,
+                         suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.given(scripts(level, kills=True))
+    def test(script):
+        rig = Obedient(repr(script))
+        rig.play = Blind(rig)
+        done = rig.play.run(script)
+        assert len(done) <= len(script)
+    test()
+
+
+def test_a_finding_shows_the_script():
+    rig = Obedient(0)
+    rig.play = Blind(rig)
+    rig.trouble = lambda: "BUG: something"
+    with pytest.raises(Finding, match="something") as caught:
+        rig.play.run([("create", 1, 1), ("thaw",), ("flush",)])
+    assert caught.value.script == [("create", 1, 1), ("flush",)]
+    assert '[("create", 1, 1),' in str(caught.value).replace("'", '"')
+
+
+class Fragile:
+    """A stage on which a discard after a failure is one too many."""
+
+    def play(self, script):
+        failed = False
+        for at, (name, *_) in enumerate(script):
+            failed = failed or name == "fail"
+            if failed and name == "discard":
+                raise Finding(script[:at + 1], "it broke")
+        return script
+
+
+def test_search_shortens():
+    search = Search(Fragile(), 1, 5, tell=lambda text: None)
+    script = search.run(200, 60).script
+    assert [name for name, *_ in script] == ["create", "fail", "discard"]
+    assert script[1] == ("fail", 0)
+    again = Search(Fragile(), 1, 5, tell=lambda text: None)
+    assert again.run(200, 60).script == script, "the seed does not give the same"
+
+
+def test_search_finds_nothing():
+    search = Search(Fragile(), 1, 5)
+    search.fails = lambda script: False
+    assert search.run(5, 60) is None and "nothing found" in search.summary()
