@@ -6,6 +6,6 @@ DEPS += dpkg-dev gcc libc6-dev busybox-static
 ##@ mdadm's own tests
 
 .PHONY: mdadm-tests
-mdadm-tests: modules all test-helpers ## mdadm's own tests on stock, ours, lockless; resumable (SCRIPT='00raid1 ...', RUN=, ARGS=--help)
+mdadm-tests: modules all test-helpers ## run them on stock, ours, lockless; resumable (SCRIPT='00raid1 ...', RUN=, ARGS=--help)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/mdadm/campaign.py $(foreach run,$(RUN),--run $(run)) \
 		$(ARGS) $(SCRIPT)
