@@ -14,7 +14,7 @@ PARALLEL = -n $(JOBS) --dist loadfile
 
 ##@ Tests
 
-.PHONY: check check-run check-long check-vm crash vm
+.PHONY: check check-run check-long check-vm breaks crash vm
 check: ## set up everything and run the tests (PYTEST_ARGS='-k NAME' for some)
 	$(Q)$(MAKE) --no-print-directory deps
 	$(Q)$(MAKE) --no-print-directory check-run
@@ -27,6 +27,9 @@ check-long: modules all test-helpers ## the tests that make check has no time fo
 
 check-vm: modules all test-helpers ## run the tests that need a VM
 	$(Q)$(PYTEST) $(PARALLEL) tests/vm $(PYTEST_ARGS)
+
+breaks: modules all test-helpers ## take one mend out of the kernel at a time: tests must fail (NAME=...; all: hours)
+	$(Q)$(PYTHON) tests/vm/breaks $(NAME)
 
 crash: modules all test-helpers ## 10 000 crash states, resumable (STATES=, SEED=, LEVEL=5, BROKEN=1..6)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/crash/campaign.py $(if $(STATES),--states $(STATES)) \

@@ -68,6 +68,9 @@ def test_pitfalls_name_them():
              for line in (VM_TESTS / "PITFALLS.md").read_text(encoding="utf-8").splitlines()
              if line.startswith("| ") and not line.startswith("| pitfall")]
     assert {len(row) for row in table} == {4}
+    for row in table:
+        said = {"seen", "not run", "not noticed"} if row[2] else {"no break"}
+        assert row[3] in said, row
     named = {name for row in table for name in row[2].split(", ") if name}
     assert named - set(breaks.BREAKS) == set()
     assert set(breaks.BREAKS) - named == set()
