@@ -82,7 +82,7 @@ class Boots:
 def one_round(stage, level, seed, progress, options, seconds):
     search = Search(stage, level, seed)
     started = time.monotonic()
-    finding = search.run(min(EACH, options.examples - progress.sum("scripts")), seconds, length=18,
+    finding = search.run(min(EACH, options.examples - progress.sum("scripts")), seconds, passages=8,
                          kills=True)
     progress.add(level=level, seed=seed, scripts=search.played,
                  operations=sum(search.operations.values()), findings=int(bool(finding)))

@@ -44,7 +44,7 @@ class Search:
         self.operations = {}    # name -> how often it was done
         self.finding = None     # the shortest
 
-    def run(self, examples, seconds, length=12, kills=False):
+    def run(self, examples, seconds, passages=5, kills=False):
         """The shortest Finding, or None."""
         end = time.monotonic() + seconds
         settings = hypothesis.settings(
@@ -54,7 +54,7 @@ class Search:
 
         @hypothesis.seed(f"{self.seed} {self.level}")
         @settings
-        @hypothesis.given(scripts(self.level, length, kills))
+        @hypothesis.given(scripts(self.level, passages, kills))
         def draw(script):
             if self.finding:            # hypothesis looks twice
                 raise Found
