@@ -29,7 +29,7 @@ from vmtest.machine import VM as Machine
 from vmtest.machine import VMOptions
 from vmtest.slot import Directories
 
-EACH = 4                # scripts of a level in one round
+EACH = 10               # scripts of a level in one round
 
 
 @dataclasses.dataclass

@@ -13,7 +13,8 @@ pytestmark = pytest.mark.long
 SEED = 1
 SECONDS = 240
 # bug -> the level on which it is searched for
-SEARCHED = {"parity-trusted-when-written": 5, "partial-discard-whole": 1}
+SEARCHED = {"parity-trusted-when-written": 5, "partial-discard-whole": 1,
+            "recovery-in-member-sectors": 10}
 
 
 @pytest.fixture

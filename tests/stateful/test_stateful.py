@@ -11,7 +11,7 @@ from sidebyside.shape import DISKS
 from vmtest.machine import VM as Machine
 from vmtest.machine import VMOptions
 
-EXAMPLES, SECONDS = 6, 20       # of each level: as many, or as long
+EXAMPLES, SECONDS = 6, 12       # of each level: as many, or as long
 # the same scripts each time: `make stateful` is there to find more
 SEED = int(os.environ.get("STATEFUL_SEED", 1))
 
@@ -34,7 +34,7 @@ def stage(vm_environment, vm_directories):
 @pytest.mark.parametrize("level", DISKS)
 def test_side_by_side(stage, level):
     search = Search(stage, level, SEED)
-    finding = search.run(EXAMPLES, SECONDS, kills=False)
+    finding = search.run(EXAMPLES, SECONDS)
     print(search.summary())
     assert not finding, f"STATEFUL_SEED={SEED}: {finding}"
     assert sum(search.operations.values()) >= 5, "too slow to have looked at anything"

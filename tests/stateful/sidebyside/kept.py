@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Scripts that found something, as they were printed: played by test_kept.
+"""Scripts that found something, as the search left them: played by test_kept.
 
 name: (what was found with it, script). A name of tests/vm/bugs or tests/vm/breaks says on which
 broken kernel; test_finds plays it there.
@@ -13,4 +13,21 @@ KEPT = {
         "chunk 5 is Unwritten, not Dirty",
         [("create", 1, 1),
          ("discard_part", 21, 64, 200)]),
+    "recovery-in-member-sectors": (
+        "the array does not give what was written to 1 sectors from 2056",
+        [("create", 10, 1),
+         ("write", 16, 8, 1),
+         ("discard_part", 3, 64, 900),
+         ("add",),
+         ("fail", 0)]),
+    # made by hand after a longer one, and not of a planted bug: see README. `fail` wakes the sync
+    "failure-while-a-sync-is-held": (
+        "mdadm --remove: Device or resource busy",
+        [("create", 1, 1),
+         ("write", 3, 64, 900),
+         ("add",),
+         ("hold", 8),
+         ("fail", 0),
+         ("fail", 1),
+         ("release",)]),
 }
