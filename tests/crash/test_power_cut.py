@@ -10,7 +10,7 @@ from powercut.crash import CrashTest
 from powercut.scene import DISKS, KINDS, Scene, broken_modules
 
 SECONDS = 8             # of load on each array
-MOMENTS, EACH = 150, 4  # states are taken at so many moments, so many at each
+MOMENTS, EACH = 110, 4  # states are taken at so many moments, so many at each
 WANTED = 300            # distinct ones
 ASSEMBLED = 4           # of them are assembled by the kernel
 

@@ -11,7 +11,7 @@ from sidebyside.shape import DISKS
 from vmtest.machine import VM as Machine
 from vmtest.machine import VMOptions
 
-EXAMPLES, SECONDS = 6, 12       # of each level: as many, or as long
+EXAMPLES, SECONDS = 5, 10       # of each level: as many, or as long
 # the same scripts each time: `make stateful` is there to find more
 SEED = int(os.environ.get("STATEFUL_SEED", 1))
 

@@ -17,19 +17,15 @@ KIB = 2                     # sectors
 GIB = 1 << 20               # in KiB
 MOST_CHUNKS = 256 * 512 - HEADER
 
-CASES = [
-    # KiB of a RAID1, sectors of a chunk
-    (1024, 128),
+# KiB of a RAID1, sectors of a chunk
+CASES = cases(
+    "size, chunk",
     (100004, 128),                      # a short last chunk
     (MOST_CHUNKS * 64, 128),            # the area is full
-    (MOST_CHUNKS * 64 + 4, 256),
     (8 * GIB - 64, 256),                # 2^17 - 1 chunks of 64 KiB and the header: too many
-    (8 * GIB, 256),
-    (16 * GIB - 128, 512),
-    (1024 * GIB - 4, 1 << 15),
-    (4096 * GIB - 4, 1 << 17),
     (4096 * GIB, 1 << 17),
-]
+    long=[(1024, 128), (MOST_CHUNKS * 64 + 4, 256), (8 * GIB, 256), (16 * GIB - 128, 512),
+          (1024 * GIB - 4, 1 << 15), (4096 * GIB - 4, 1 << 17)])
 
 
 def check(vm, array, sectors):
@@ -54,7 +50,7 @@ def check(vm, array, sectors):
     assert on_disk(array)[0][chunks - 1] == 1
 
 
-@pytest.mark.parametrize("size, chunk", CASES)
+@CASES
 def test_raid1(vm, size, chunk):
     array = vm.create_array(level=1, disks=2, size=size)
     assert array.size() == size * 1024
@@ -62,7 +58,7 @@ def test_raid1(vm, size, chunk):
     check(vm, array, size * KIB)
 
 
-@pytest.mark.parametrize("size", [MOST_CHUNKS * 32, 4 * GIB, 2048 * GIB - 512])
+@cases("size", 2048 * GIB - 512, long=[MOST_CHUNKS * 32, 4 * GIB])
 def test_raid10(vm, size):
     """Chunks are of the array, not of its members."""
     array = vm.create_array(level=10, disks=4, size=size)
@@ -177,7 +173,7 @@ def test_what_only_one_member_has(vm, level, present):
 
 # -- the ends of the scale --------------------------------------------------------------------------
 
-@pytest.mark.parametrize("size", [4, 60, 64, 68])
+@cases("size", 4, 68, long=[60, 64])
 def test_tiny(vm, size):
     """One chunk, less than one, a little more."""
     array = vm.create_array(level=1, disks=2, size=size)

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+from levels import cases
 from support import HEADER, Trace, on_disk, states, write
 from vmtest import Array, DiskOptions
 from vmtest.member import STATES
@@ -95,12 +96,10 @@ def runs(names):
     return found
 
 
-@pytest.mark.parametrize("name, level, expected", [
-    ("raid1-clean", 1, [("Clean", 0, 367)]),
-    ("raid1-assume-clean", 1, [("Clean", 0, 367)]),
-    ("raid1-discarded", 1, [("Clean", 0, 15), ("Unwritten", 16, 31), ("Clean", 32, 367)]),
-    ("raid10-clean", 10, [("Clean", 0, 511), ("Unwritten", 512, 703)]),
-])
+@cases("name, level, expected",
+       ("raid1-discarded", 1, [("Clean", 0, 15), ("Unwritten", 16, 31), ("Clean", 32, 367)]),
+       ("raid10-clean", 10, [("Clean", 0, 511), ("Unwritten", 512, 703)]),
+       long=[("raid1-clean", 1, [("Clean", 0, 367)]), ("raid1-assume-clean", 1, [("Clean", 0, 367)])])
 def test_clean(vm, name, level, expected):
     """Taken as it is: no transition, no sync, no byte changed on a member."""
     array = Image(vm, name, vm.disks)
@@ -300,8 +299,8 @@ def recorded(disk):
     return int.from_bytes(disk.read(8, 1)[224:228], "little")
 
 
-@pytest.mark.parametrize("content", [b"\x00\x03\x00\x00", b"\x00\x01\x00\x00",
-                                     b"\x00\x00\x01\x00", b"\x00\x02\x00\x00\x01"])
+@cases("content", b"\x00\x03\x00\x00", b"\x00\x02\x00\x00\x01",
+       long=[b"\x00\x01\x00\x00", b"\x00\x00\x01\x00"])
 def test_padding_in_the_superblock(vm, content):
     """What is no block size, and what is behind it, is still a new feature that we lack."""
     array = Image(vm, "raid1-clean", vm.disks)

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from levels import cases
 from support import wait_until
 from test_audit import ready
 from vmtest import DiskOptions
@@ -131,10 +132,10 @@ def test_trace(vm, array):
     assert "Clean -> Dirty" in text and "md_" in text and "+0x" in text
 
 
-@pytest.mark.parametrize("only, event, comm", [
-    ("-t transition", "transition", None), ("-s Dirty", "transition", None),
-    ("-t load -t transition -p dd", "transition", "dd"), ("-t unload", "unload", None),
-    ("-t resize", "resize", None), ("-t load -p mdadm", "load", "mdadm")])
+@cases("only, event, comm", ("-s Dirty", "transition", None), ("-t load -p mdadm", "load", "mdadm"),
+       ("-t load -t transition -p dd", "transition", "dd"),
+       long=[("-t transition", "transition", None), ("-t unload", "unload", None),
+             ("-t resize", "resize", None)])
 def test_trace_shows_nothing_but_what_was_asked_for(vm, only, event, comm):
     """Not the array that is stopped, assembled and resized meanwhile, either."""
     array = vm.create_array(level=1, disks=2, size=40960)

@@ -9,7 +9,7 @@ from vmtest import DiskOptions
 
 CHUNK = 128
 pytestmark = pytest.mark.vm(disks=5, cpus=1, disk=DiskOptions(size="96M"))
-LEVELS = pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+LEVELS = cases("level, disks", (10, 4), long=[(1, 2)])
 # what md writes to a member besides data in a fail and re-add: superblocks and bitmap pages
 OVERHEAD = 600
 

@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from levels import cases
 from support import (AREA_BEGIN, HEADER, Trace, errno_of, hot_add, on_disk, states, wait_until,
                      write)
 from vmtest import DiskOptions
@@ -99,7 +100,7 @@ def test_levels_without_redundancy(vm, level):
         assert not vm.exists(f"{md}/llbitmap")
 
 
-@pytest.mark.parametrize("metadata", ["1.0", "1.1", "0.90"])
+@cases("metadata", "0.90", long=["1.0", "1.1"])
 def test_other_metadata(vm, metadata):
     with running(vm, f"--metadata={metadata} --level=1 --raid-devices=2 --assume-clean",
                  *vm.disks[:2]) as md:
@@ -283,7 +284,7 @@ def test_level_0(vm):
     vm.run(f"echo 3 > /proc/sys/vm/drop_caches; {text} | cmp -n {30 << 20} - {array}")
 
 
-@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+@cases("level, disks", (10, 4), long=[(1, 2)])
 def test_bitmap_removed_while_degraded(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, size=40960)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=20 oflag=direct status=none")

@@ -6,13 +6,14 @@ import struct
 
 import pytest
 
+from levels import cases
 from support import (HEADER, Trace, errno_of, member_writes, on_disk, outcome_is_stored, reboot,
                      states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="96M"))
-LEVELS = pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+LEVELS = cases("level, disks", (1, 2), long=[(10, 4)])
 
 
 def area(image):
@@ -335,7 +336,7 @@ def test_resync_ends_only_what_it_has_passed(vm):
                        if where == chunk and time < event.time) == size, f"chunk {chunk}"
 
 
-@pytest.mark.parametrize("action", ["check", "repair"])
+@cases("action", "check", long=["repair"])
 def test_check_and_repair(vm, action):
     array = vm.create_array(level=10, disks=4)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=60 oflag=direct status=none")

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from levels import cases
 from support import (AREA_BEGIN, AREA_SECTORS, Trace, errno_of, held, keep_active, mapped_members,
                      on_disk, states, wait_until, wait_until_in, write)
 from vmtest import DiskOptions
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="400M"), memo
 
 CHUNK = 128
 QUEUED = "block/block_bio_queue"        # for Trace
-LEVELS = pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+LEVELS = cases("level, disks", (1, 2), long=[(10, 4)])
 
 
 def resize(array, kib, check=True):

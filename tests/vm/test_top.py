@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("pyte")
 
 # pylint: disable=wrong-import-position
+from levels import cases
 from support import wait_until, write
 from terminal import Terminal
 from vmtest import DiskOptions
@@ -167,7 +168,7 @@ def test_keys(vm, arrays):
         assert b"\x1b[?1049l" in screen.raw or b"\x1b[?47l" in screen.raw
 
 
-@pytest.mark.parametrize("size", [(24, 80), (10, 40), (50, 132), (3, 12), (24, 60)])
+@cases("size", (24, 80), (3, 12), long=[(10, 40), (50, 132), (24, 60)])
 def test_sizes(vm, arrays, size):
     """What fits is there, nothing runs over, at the start and after a resize."""
     start = (50, 132) if size == (24, 80) else size
@@ -275,7 +276,7 @@ def test_samples_without_colour(vm, arrays):
             assert (b"\x1b[1m" in screen.raw) == coloured
 
 
-@pytest.mark.parametrize("term", ["xterm-256color", "vt100", "linux", "tmux-256color"])
+@cases("term", "xterm-256color", "vt100", long=["linux", "tmux-256color"])
 def test_terminals(vm, arrays, term):
     """Starts, and ends as it should, on what people have."""
     with Terminal(vm, "llbitmapctl top", term=term) as screen:
