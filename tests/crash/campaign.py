@@ -3,7 +3,8 @@
 """Power cuts in large numbers: rounds of load on every level, until enough states were judged.
 
 Each round boots a VM and puts the load of tests/crash/README.md on one array of each level, while
-a member leaves and comes back, is replaced, or chunks are synced. It goes on where it was stopped
+a member leaves and comes back, is replaced, chunks are synced, or on RAID1 and RAID10 the array
+grows and shrinks. It goes on where it was stopped
 (Ctrl-C); when it is through, the next call begins a new one. With --broken N the kernel's order is
 broken on purpose (mutations/order.patch), and the first violation ends it.
 
@@ -21,7 +22,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 
-from powercut import meanwhile
+from powercut import meanwhile, resizes
 from powercut.crash import CrashTest
 from powercut.scene import DISKS, KINDS, Scene, broken_modules
 from vmtest import Environment
@@ -76,9 +77,20 @@ class Progress:
                    f"{self.sum('violations', level)} violations")
 
 
+def loads(level):
+    """What may happen to an array of this level: name -> function of the scene, as Scene.record()"""
+    def during(what):
+        return lambda scene: scene.record(level, DISKS[level], SECONDS, what)
+
+    found = {what.__name__: during(what) for what in meanwhile.ALL}
+    if level in resizes.LARGE:
+        found["resize"] = lambda scene: resizes.resize(scene, level, DISKS[level], SECONDS)
+    return found
+
+
 def one_array(scene, level, what, seed, share):
     """Records, judges and assembles; gives (the fields of Progress.add(), what was found)."""
-    array, recording = scene.record(level, DISKS[level], SECONDS, what)
+    array, recording = loads(level)[what](scene)
     test = CrashTest(recording, seed).run(MOMENTS, EACH, MOMENTS * EACH // share)
     found = [str(one) for one in (*test.judge.violations, *test.violations)]
     for image in test.images:
@@ -92,7 +104,7 @@ def one_array(scene, level, what, seed, share):
         found.append(f"the log is in {path}")
     scene.vm.clean_up()
     scene.server.logging = True
-    return {"level": level, "what": what.__name__, "seed": seed, "entries": len(recording.log),
+    return {"level": level, "what": what, "seed": seed, "entries": len(recording.log),
             "states": len(test.seen), "in_flight": test.in_flight,
             "assembled": len(test.images), "violations": len(found)}, found
 
@@ -109,7 +121,7 @@ def one_round(environment, directories, progress, number, options):
             scene.breaks(options.broken)
         for level in options.level:
             started = time.monotonic()
-            fields, found = one_array(scene, level, rng.choice(meanwhile.ALL), seed,
+            fields, found = one_array(scene, level, rng.choice(list(loads(level))), seed,
                                       ASSEMBLED)
             progress.add(**fields)
             print(f"round {number} RAID{level} {fields['what']}: {fields['entries']} entries, "

@@ -25,7 +25,7 @@ DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
 
 # a VM with disks for an array of each level, large enough for two pages of the bitmap
 DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
-KINDS = [DiskOptions(size="104M" if i in DISKS[10] else "200M") for i in range(15)]
+KINDS = [DiskOptions(size="108M" if i in DISKS[10] else "208M") for i in range(15)]
 
 
 def build_load():
