@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Makes the golden recordings anew, in a VM: `make recordings`. Look at them before committing.
+"""Makes the golden recordings anew, in a VM: `make recordings`. Look at them before committing; a tool
+built from a clean commit has to make them, for they tell which.
 
 Each is a real run on our modules, recorded by `llbitmapctl record`. It is kept only if it passes
 an audit and holds what it is there for.

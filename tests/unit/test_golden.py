@@ -21,6 +21,7 @@ def test_passes(tool, golden):
     result = tool("replay", "--json", golden)
     assert (result.status, result.json["verdict"]) == (0, "pass"), result.out
     assert result.json["events"]["transition"] > 0
+    assert "-dirty" not in result.json["about"], "made by a tool that no commit has"
 
 
 @pytest.mark.parametrize("kind, rules", [
