@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <string.h>
 #include "model/activity.h"
+#include "model/audit.h"
 #include "model/gaps.h"
 #include "model/hist.h"
 #include "output/activity.h"
@@ -53,10 +54,8 @@ static int see(void *ctx, const struct llb_event *e)
 {
 	struct viewer *v = ctx;
 
-	/* of a kind that we do not know yet: lost all the same */
 	if (e->type == LLB_EV_LOSS)
-		v->loss[e->loss.kind < LLB_NR_LOSS_KINDS ? e->loss.kind : LLB_LOSS_MAP] +=
-			e->loss.count;
+		llb_count_loss(v->loss, e);
 	llb_gaps_event(v->gaps, e);
 	return v->sink->event(v->sink->ctx, e);
 }

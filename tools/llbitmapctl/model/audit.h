@@ -109,6 +109,12 @@ static inline bool llb_loss_matters(unsigned int kind)
 	return kind != LLB_LOSS_STACK;
 }
 
+/* Adds LLB_EV_LOSS to @loss[LLB_NR_LOSS_KINDS]. A kind that only newer tools know is loss, too. */
+static inline void llb_count_loss(uint64_t *loss, const struct llb_event *e)
+{
+	loss[e->loss.kind < LLB_NR_LOSS_KINDS ? e->loss.kind : LLB_LOSS_MAP] += e->loss.count;
+}
+
 /* All events counted as lost, of the kinds that matter. */
 uint64_t llb_audit_lost(const struct llb_audit *audit);
 

@@ -457,9 +457,7 @@ static __attribute__((noinline)) int other_event(struct llb_verifier *v, const s
 		on_unload(v, e);
 		break;
 	case LLB_EV_LOSS:
-		/* of a kind that we do not know yet: lost all the same */
-		v->audit.loss[e->loss.kind < LLB_NR_LOSS_KINDS ? e->loss.kind : LLB_LOSS_MAP] +=
-			e->loss.count;
+		llb_count_loss(v->audit.loss, e);
 		break;
 	default:
 		take_evidence(v, e);
