@@ -6,6 +6,7 @@ clock is the usual one: a bitmap write must take its time for others to come mea
 """
 import random
 import re
+import time
 
 from figure import Figure
 from vmtest import DiskOptions
@@ -33,8 +34,19 @@ def create(vm, level, bitmap="llbitmap"):
         chunk = array.metadata()["chunksize"] * 512
         assert chunk == 64 << 10 and array.metadata()["chunks"] > CHUNKS
     else:
+        clean_classic(vm, array)
         array.set("bitmap/time_base", 100_000)
     return array
+
+
+def clean_classic(vm, array):
+    """mdadm sets every bit of a classic bitmap at creation, and the kernel clears them in time."""
+    array.set("bitmap/time_base", 1)
+    deadline = time.monotonic() + 60 * vm.scale
+    while "(0.0%)" not in vm.run(f"mdadm --examine-bitmap {array.members[0]}").stdout:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the classic bitmap does not become clean")
+        time.sleep(1)
 
 
 class Load:

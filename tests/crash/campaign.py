@@ -11,11 +11,8 @@ broken on purpose (mutations/order.patch), and the first violation ends it.
 Exit status: 0 no violation (with --broken: one was found), 1 otherwise.
 """
 import argparse
-import dataclasses
-import json
 import pathlib
 import random
-import signal
 import sys
 import time
 
@@ -26,6 +23,7 @@ from powercut import meanwhile, resizes
 from powercut.crash import CrashTest
 from powercut.scene import DISKS, KINDS, Scene, broken_modules
 from vmtest import Environment
+from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import build_dir
 from vmtest.slot import Directories
 
@@ -34,47 +32,19 @@ MOMENTS, EACH = 150, 4
 ASSEMBLED = 33          # one of so many states is given to the kernel
 
 
-@dataclasses.dataclass
-class Progress:
-    """What stands in the file, if there is one: what was done, and what was found."""
-    path: pathlib.Path | None
-    seed: int
-    wanted: int
-    arrays: list = dataclasses.field(default_factory=list)
+def missing(progress, wanted):
+    return wanted - progress.sum("states")
 
-    @classmethod
-    def load(cls, path, seed, wanted):
-        """An unfinished one of this seed (of any, if seed is None), or a new one."""
-        if path and path.exists():
-            old = json.loads(path.read_text())
-            found = cls(path, old["seed"], wanted, old["arrays"])
-            if found.missing() > 0 and seed in (None, found.seed):
-                return found
-        return cls(path, random.randrange(1 << 30) if seed is None else seed, wanted)
 
-    def add(self, **array):
-        self.arrays.append(array)
-        if not self.path:
-            return
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps({"seed": self.seed, "wanted": self.wanted,
-                                   "arrays": self.arrays}, indent=1))
-        new.replace(self.path)
-
-    def sum(self, field, level=None):
-        return sum(array[field] for array in self.arrays if level in (None, array["level"]))
-
-    def missing(self):
-        return self.wanted - self.sum("states")
-
-    def summary(self):
-        width = max(len(f"RAID{level}") for level in DISKS)
-        for level in (*DISKS, None):
-            yield (f"{'all' if level is None else f'RAID{level}':{width}}  "
-                   f"{self.sum('states', level):6} states, "
-                   f"{self.sum('in_flight', level):6} with a bitmap write in flight, "
-                   f"{self.sum('assembled', level):4} assembled, "
-                   f"{self.sum('violations', level)} violations")
+def summary(progress):
+    width = max(len(f"RAID{level}") for level in DISKS)
+    for level in (*DISKS, None):
+        where = {} if level is None else {"level": level}
+        yield (f"{f'RAID{level}' if where else 'all':{width}}  "
+               f"{progress.sum('states', **where):6} states, "
+               f"{progress.sum('in_flight', **where):6} with a bitmap write in flight, "
+               f"{progress.sum('assembled', **where):4} assembled, "
+               f"{progress.sum('violations', **where)} violations")
 
 
 def loads(level):
@@ -89,7 +59,7 @@ def loads(level):
 
 
 def one_array(scene, level, what, seed, share):
-    """Records, judges and assembles; gives (the fields of Progress.add(), what was found)."""
+    """Records, judges and assembles; gives (the fields of Rounds.add(), what was found)."""
     array, recording = loads(level)[what](scene)
     test = CrashTest(recording, seed).run(MOMENTS, EACH, MOMENTS * EACH // share)
     found = [str(one) for one in (*test.judge.violations, *test.violations)]
@@ -111,8 +81,8 @@ def one_array(scene, level, what, seed, share):
 
 def one_round(environment, directories, progress, number, options):
     """All levels in one VM. True if something was found."""
-    rng = random.Random(f"{progress.seed} {number}")
-    seed = rng.randrange(1 << 30)
+    seed = progress.next_seed(number)
+    rng = random.Random(seed)
     modules = broken_modules("order") if options.broken else ""
     scene = Scene(environment, directories.take("crash"), KINDS, seed, modules)
     bad = False
@@ -127,7 +97,7 @@ def one_round(environment, directories, progress, number, options):
             print(f"round {number} RAID{level} {fields['what']}: {fields['entries']} entries, "
                   f"{fields['states']} states, {fields['assembled']} assembled, "
                   f"{fields['violations']} violations ({time.monotonic() - started:.0f} s; "
-                  f"{max(progress.missing(), 0)} states to go)", flush=True)
+                  f"{max(missing(progress, options.states), 0)} states to go)", flush=True)
             for text in found[:20]:
                 print(f"  {text}")
             bad = bad or bool(found)
@@ -156,23 +126,22 @@ def main():
                         help="break order N of mutations/order.patch: it must be found")
     options = parser.parse_args()
     options.level = options.level or list(DISKS)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return interruptible(lambda: carry_out(options))
+
+
+def carry_out(options):
     folder = build_dir() / "crash"
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Progress.load(None if options.broken else folder / "progress.json", options.seed,
-                             options.states)
+    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed,
+                           over=lambda rounds: missing(rounds, options.states) <= 0)
     print(f"seed {progress.seed}, {progress.sum('states')} of {options.states} states judged",
           flush=True)
     environment, directories = Environment(), Directories()
-    number, bad = len({array["seed"] for array in progress.arrays}), progress.sum("violations") > 0
-    try:
-        while progress.missing() > 0 and not (bad and options.broken):
-            number += 1
-            bad = one_round(environment, directories, progress, number, options) or bad
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here")
-        return 130
-    print("\n".join(progress.summary()))
+    number, bad = len({array["seed"] for array in progress.done}), progress.sum("violations") > 0
+    while missing(progress, options.states) > 0 and not (bad and options.broken):
+        number += 1
+        bad = one_round(environment, directories, progress, number, options) or bad
+    print("\n".join(summary(progress)))
     return int(bad != bool(options.broken))
 
 

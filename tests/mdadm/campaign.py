@@ -11,7 +11,6 @@ Exit status: 0 every difference from the stock modules has its explanation in ex
 import argparse
 import hashlib
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -21,6 +20,7 @@ sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 from mdadmsuite import results, runner, selection
 from mdadmsuite.crew import Crew
 from vmtest import Environment
+from vmtest.campaign import interruptible
 from vmtest.environment import build_dir
 from vmtest.slot import Directories
 
@@ -81,7 +81,10 @@ def main():
     parser.add_argument("--table", action="store_true", help="only what is known already")
     options = parser.parse_args()
     options.run = options.run or list(runner.RUNS)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return interruptible(lambda: answer(options))
+
+
+def answer(options):
     suite = suite_directory()
     every = selection.scripts(suite)
     if options.list:
@@ -101,9 +104,6 @@ def main():
                       if options.again or not found.get(script, run)]
             crew = Crew([directories.take("mdadm-tests") for _ in range(options.jobs)])
             carry_out(environment, crew, suite, found, wanted)
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here")
-        return 130
     finally:
         directories.release()
     lines, unexplained = results.report(found, scripts, explanations)

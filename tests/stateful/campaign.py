@@ -8,11 +8,7 @@ build/stateful/progress.json, and the same command goes on after Ctrl-C. Exit st
 was found; what was found is printed as a script for kept.py, and stays in build/stateful.
 """
 import argparse
-import dataclasses
-import json
 import pathlib
-import random
-import signal
 import sys
 import time
 
@@ -24,39 +20,13 @@ from sidebyside.rig import VM
 from sidebyside.search import Search, Stage
 from sidebyside.shape import DISKS
 from vmtest import Environment
+from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import build_dir
 from vmtest.machine import VM as Machine
 from vmtest.machine import VMOptions
 from vmtest.slot import Directories
 
 EACH = 10               # scripts of a level in one round
-
-
-@dataclasses.dataclass
-class Progress:
-    """What stands in the file, if there is one."""
-    path: pathlib.Path | None
-    seed: int
-    rounds: list = dataclasses.field(default_factory=list)
-
-    @classmethod
-    def load(cls, path, seed):
-        """What was begun with this seed (with any, if seed is None), or a new one."""
-        if path and path.exists():
-            old = json.loads(path.read_text())
-            if seed in (None, old["seed"]):
-                return cls(path, old["seed"], old["rounds"])
-        return cls(path, random.randrange(1 << 30) if seed is None else seed)
-
-    def add(self, **one):
-        self.rounds.append(one)
-        if self.path:
-            new = self.path.with_suffix(".new")
-            new.write_text(json.dumps({"seed": self.seed, "rounds": self.rounds}, indent=1))
-            new.replace(self.path)
-
-    def sum(self, field):
-        return sum(one[field] for one in self.rounds)
 
 
 class Boots:
@@ -105,12 +75,14 @@ def main():
     parser.add_argument("--broken", metavar="NAME", help="with modules that have this bug of "
                         "tests/vm/bugs or tests/vm/breaks: it must be found")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return interruptible(lambda: carry_out(options))
+
+
+def carry_out(options):
     folder = build_dir() / "stateful"
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Progress.load(None if options.broken else folder / "progress.json", options.seed)
-    print(f"seed {progress.seed}, {progress.sum('scripts') if progress.rounds else 0} scripts were "
-          "played before", flush=True)
+    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed)
+    print(f"seed {progress.seed}, {progress.sum('scripts')} scripts were played before", flush=True)
     end = time.monotonic() + options.minutes * 60
     boots = Boots(options.broken)
     stage = Stage(boots)
@@ -118,15 +90,11 @@ def main():
     levels = options.level or list(DISKS)
     try:
         while time.monotonic() < end and progress.sum("scripts") < options.examples:
-            number = len(progress.rounds)
-            seed = random.Random(f"{progress.seed} {number}").randrange(1 << 30)
-            bad |= one_round(stage, levels[number % len(levels)], seed, progress, options,
-                             end - time.monotonic())
+            number = len(progress.done)
+            bad |= one_round(stage, levels[number % len(levels)], progress.next_seed(number),
+                             progress, options, end - time.monotonic())
             if bad and options.broken:
                 break
-    except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here")
-        return 130
     finally:
         boots.close()
     print(f"seed {progress.seed}: {progress.sum('scripts')} scripts, {progress.sum('operations')} "

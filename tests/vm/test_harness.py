@@ -106,6 +106,12 @@ def test_each_test_gets_empty_disks(vm):
     assert vm.run("ls /dev/md*", check=False).rc != 0
 
 
+def test_disks_of_a_destroyed_array_are_free(vm):
+    for level in (10, 1):
+        vm.create_array(level=level, disks=4, bitmap="none").destroy()
+        assert vm.free_disks() == list(vm.disks)
+
+
 def test_unequal_finds_a_difference(vm):
     array = vm.create_array(level=10, disks=4, bitmap="none")
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=4 oflag=direct status=none")

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import pathlib
 
+from vmtest.campaign import keep
+
 MARKS = {"*": "waited for a sync that had nothing to do", "+": "mdadm refused or failed more",
          "~": "failed in another way", "!": "trouble in the kernel log"}
 COMPARED = ("ours", "lockless")
@@ -30,9 +32,7 @@ class Results:
 
     def add(self, script, run, record):
         self.records.setdefault(script, {})[run] = record | {"key": self.keys[run]}
-        new = self.path.with_suffix(".new")
-        new.write_text(json.dumps(self.records, indent=1, sort_keys=True), encoding="utf-8")
-        new.replace(self.path)
+        keep(self.path, self.records)
 
     def forget(self, script, run):
         self.records.get(script, {}).pop(run, None)

@@ -86,6 +86,12 @@ def encode(data):
     return binascii.b2a_base64(data, newline=False).decode()
 
 
+def ending(number, rc, stuck=None):
+    """The answer when a command has ended, or its time has: then stuck says where it is."""
+    return {"event": "exit", "id": number, "rc": rc, "timed_out": stuck is not None,
+            "stuck": stuck or ""}
+
+
 class Command:
     def __init__(self, request):
         self.id = request["id"]
@@ -126,15 +132,13 @@ class Command:
 
     def wait(self):
         """Waits for the end or the time-out and gives the answer."""
-        answer = {"event": "exit", "id": self.id, "timed_out": False, "stuck": ""}
+        stuck = None
         if not self.ended(self.timeout):
-            answer["timed_out"] = True
-            answer["stuck"] = session_stacks(self.process.pid)
+            stuck = session_stacks(self.process.pid)
             dump()
             self.send(signal.SIGKILL)
             self.ended(KILL_GRACE)
-        answer["rc"] = self.process.poll()  # None: in the kernel for good
-        return answer
+        return ending(self.id, self.process.poll(), stuck)  # None: in the kernel for good
 
     def ended(self, seconds):
         """Waits without waking up in between, which measurements would notice."""
@@ -182,15 +186,13 @@ class FileAccess:
         return {"stdout": encode(self.found), "stderr": encode(self.error)}
 
     def wait(self):
-        answer = {"event": "exit", "id": self.id, "timed_out": False, "stuck": ""}
+        stuck = None
         self.thread.join(self.timeout)
         if self.thread.is_alive():
-            answer["timed_out"] = True
             with open(f"/proc/self/task/{self.thread.native_id}/stack", encoding="utf-8") as file:
-                answer["stuck"] = f"{self.path}:\n{file.read()}"
+                stuck = f"{self.path}:\n{file.read()}"
             dump()
-        answer["rc"] = self.rc
-        return answer
+        return ending(self.id, self.rc, stuck)
 
 
 class Agent:
@@ -216,9 +218,8 @@ class Agent:
         try:
             command = (Command if request["op"] == "run" else FileAccess)(request)
         except OSError as error:
-            self.answer({"event": "exit", "id": request["id"], "rc": 127, "stdout": "",
-                         "stderr": encode(f"agent: {error}\n".encode()), "timed_out": False,
-                         "stuck": ""})
+            self.answer(ending(request["id"], 127) |
+                        {"stdout": "", "stderr": encode(f"agent: {error}\n".encode())})
             return
         with self.lock:
             self.commands[command.id] = command

@@ -92,7 +92,7 @@ class Array:
         self.wait_sync()
 
     def destroy(self):
-        """Stops it, whatever state it is in, and leaves its members empty."""
+        """Stops it, whatever state it is in, and leaves its members empty, for others to use."""
         script = (
             f'if [ -e {self.sysfs}/array_state ]; then'
             f' mdadm --wait-clean {self.device};'
@@ -104,6 +104,7 @@ class Array:
         devices = [str(member) for member in self.members]
         if devices:
             self.vm.run(["bash", "-c", script, "destroy", *devices])
+        self.members = []
 
     def remove_bitmap(self):
         """md is busy for a moment after a change, and refuses then."""
