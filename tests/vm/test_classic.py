@@ -70,10 +70,10 @@ def test_without_bitmap(vm):
 def test_bitmap_added_and_removed(vm):
     array = vm.create_array(level=1, disks=2, bitmap="none", size="100M")
     array.wait_sync()
-    vm.run(f"mdadm --grow --bitmap=internal {array}")
+    array.set_bitmap("internal")
     assert "[bitmap]" in array.get("bitmap_type")
     write_pattern(vm, array, 4)
-    vm.run(f"mdadm --grow --bitmap=none {array}")
+    array.remove_bitmap()
     # what was chosen for the bitmap that is gone, or nothing
     assert array.get("bitmap/location") == "none"
     assert errno_of(vm, sysfs(array, "bitmap_type"), "none") is None
