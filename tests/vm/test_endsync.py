@@ -64,7 +64,7 @@ def test_sync_that_ends_while_the_members_are_flushed(vm, level, disks):
         flush = vm.spawn([*HELD, array.sysfs, members[1].device[5:], members[1].number, str(8 * CHUNK),
                           members[1].table(members[1].slow_flush(120000))], timeout=60)
         wait_until(vm, lambda: [event for event in trace.recorded("transition", action="Endsync")
-                                if 9 in event.chunks()], timeout=10)
+                                if 9 in event.chunks()], timeout=25)
         members[1].plain()                  # lets the flush go
         flush.wait()
     ended, = [event for event in trace.events("transition", action="Endsync")

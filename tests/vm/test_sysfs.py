@@ -90,7 +90,7 @@ def test_mark(vm):
     with Trace(vm) as trace:
         for text in ("7", "100-119", "0-0"):
             assert errno_of(vm, path(array, "llbitmap/mark"), text) is None
-            array.wait_in_sync(10)
+            array.wait_in_sync(30)
         array.wait_sync()
     wanted = sorted([0, 7, *range(100, 120)])
     assert trace.chunks("Stale") == wanted
