@@ -206,6 +206,7 @@ def test_daemon_cleans_idle_pages_only(vm):
         writer.signal(9)
         writer.wait(check=False)
         array.wait_bits(lambda bits: bits["dirty"] == 0)
+        wait_until(vm, lambda: trace.recorded("daemon")[-1].op == "end")    # and it is stored
     writes = [event for event in trace.events("block_bio_queue", dev="9,0") if "W" in event.rwbs]
     cleaned = {0: [], 1: []}
     for event in trace.events("transition", action="Daemon"):
