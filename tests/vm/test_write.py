@@ -198,11 +198,20 @@ def test_daemon_cleans_idle_pages_only(vm):
     assert array.metadata()["chunks"] > 3072 + 100
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 8)
+
+    def writes_now():
+        return [event for event in trace.recorded("block_bio_queue", dev="9,0")
+                if "W" in event.rwbs]
+
     with Trace(vm, "block/block_bio_queue") as trace:
-        write(vm, array, (3072 + 50) * 128)
+        # the other page is written to before this one begins to be idle, and after it was cleaned
         writer = vm.spawn(["python3", "-c", NOW_AND_THEN, array])
+        wait_until(vm, writes_now)
+        write(vm, array, (3072 + 50) * 128)
         wait_until(vm, lambda: [event for event in trace.recorded("transition", action="Daemon")
                                 if (event.chunk + 1024) // 4096 == 1])
+        so_far = len(writes_now())
+        wait_until(vm, lambda: len(writes_now()) > so_far)
         writer.signal(9)
         writer.wait(check=False)
         array.wait_bits(lambda bits: bits["dirty"] == 0)
@@ -222,7 +231,7 @@ def test_daemon_cleans_idle_pages_only(vm):
         before = [write.time for write in writes if write.time < begin and
                   (write.sector // 128 + 1024) // 4096 == event.page]
         assert begin - max(before) >= 7.9, "a busy page was drained"
-    first, last = writes[1].time, writes[-1].time
+    first, last = writes[0].time, writes[-1].time
     assert any(first < event.time < last for event in cleaned[1]), "page 1 waited for page 0"
     assert cleaned[0] and cleaned[0][-1].time > last
     assert any(event.skipped for event in trace.events("daemon", op="end"))
