@@ -265,7 +265,7 @@ def test_top(vm, array):
     array.set("llbitmap/daemon_sleep", 3600)
     # already when it begins, however busy the host is; and Dirty chunks are there at any moment
     load = vm.spawn(f"while sleep 2; do echo 1 >{array.sysfs}/llbitmap/flush; done & "
-                    f"{FIO.format(array, '100%')} --time_based --runtime=3600")
+                    f"{FIO.format(array, '100%')} --time_based --runtime=3600 --thread")
     array.wait_bits(lambda bits: bits["dirty"] > 0)
     docs = documents(tool(vm, "top --json -n 6 -i 1").stdout)
     load.signal(signal.SIGKILL)
