@@ -348,7 +348,10 @@ def outcome_is_stored(array):
     before the load, and has no reason then to write them again before the first write: it is
     given one."""
     def stored():
-        return all(image.bitmap().events for image in array.member_images())
+        found = [image.bitmap().events for image in array.member_images()]
+        # md's own superblock, which tells of as many events, comes last
+        return all(found) and all(events <= image.events for events, image in
+                                  zip(found, array.member_images(), strict=True))
 
     try:
         wait_until(array.vm, stored, timeout=2)

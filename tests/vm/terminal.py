@@ -86,12 +86,17 @@ class Terminal:
         return [line.rstrip() for line in self.screen.display]
 
     def wait(self, condition, timeout=20):
-        """Until condition(lines), or a text that must be somewhere; gives the lines."""
+        """Until condition(lines), or a text that must be somewhere; gives the lines. A condition
+        may look for what is not drawn yet."""
         wanted = condition if callable(condition) else lambda lines: condition in "\n".join(lines)
         deadline = time.monotonic() + timeout * self.vm.scale
         while True:
             lines = self.look()
-            if wanted(lines):
+            try:
+                met = wanted(lines)
+            except (LookupError, StopIteration):
+                met = False
+            if met:
                 return lines
             assert time.monotonic() < deadline, "the screen is\n" + "\n".join(lines)
             time.sleep(0.2)

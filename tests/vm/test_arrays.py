@@ -64,6 +64,7 @@ def filled(vm, level, disks, **more):
 
 def unclean(array, chunk):
     """Power fails while a chunk is Dirty, and its members are not equal then."""
+    array.set("llbitmap/daemon_sleep", 3600)
     sector = first_sector(array, chunk)
     write(array.vm, array, sector, 16)
     content = checksum(array.vm, array)

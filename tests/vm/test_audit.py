@@ -84,7 +84,8 @@ flush() { echo 1 > $md/llbitmap/flush; }
 wait_sync() {
 	n=0
 	until [ $n = 5 ]; do
-		[ "$(cat $md/sync_action)" = idle ] && n=$((n + 1)) || n=0
+		# none where nothing was begun: md looks idle before it has chosen what to do
+		[ "$(cat $md/sync_completed $md/sync_action)" = $'none\nidle' ] && n=$((n + 1)) || n=0
 		sleep 0.2
 	done
 }
@@ -321,16 +322,19 @@ def test_loads_between_two_looks(vm):
     assert all(load["transitions"] for load in report(ended)["loads"][:3])
 
 
-@pytest.mark.parametrize("how", ["-d 3", "signal"])
+@pytest.mark.parametrize("how", ["-d 10", "signal"])
 def test_all_that_the_command_started_ends(vm, how):
     """What runs in the background, in a session of its own, or without parent, too."""
     vm.create_array(level=1, disks=2)
-    command = "sh -c 'sleep 611 & setsid sleep 612 & (sleep 613 &); wait'"
+    vm.run("rm -f /run/three")
+    command = ("sh -c 'sleep 611 & setsid sleep 612 & (sleep 613 &); "
+               "until [ $(pgrep -xc sleep) = 3 ]; do :; done; : >/run/three; wait'")
     audit = vm.spawn(f"exec llbitmapctl audit --json {how if how != 'signal' else ''} -- {command}")
-    wait_until(vm, lambda: vm.run("pgrep -xc sleep", check=False).stdout.strip() == "3")
     if how == "signal":
+        wait_until(vm, lambda: vm.exists("/run/three"))
         audit.signal(signal.SIGTERM)
     ended = audit.wait(check=False)
+    assert vm.exists("/run/three"), "it was ended before it had started them"
     assert (ended.rc, report(ended)["verdict"]) == (0, "pass"), ended
     assert "the command was ended by signal 15" in ended.stderr
     assert vm.run("pgrep -x sleep", check=False).rc == 1

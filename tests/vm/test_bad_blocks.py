@@ -264,7 +264,7 @@ def test_log_is_back_when_the_bitmap_is_gone(vm):
     array.readwrite()
     hot_add(vm, array)
     assert not takes_a_bad_block(vm, array, array.members[0])
-    vm.run(f"mdadm --grow --bitmap=none {array}")
+    array.remove_bitmap()
     assert takes_a_bad_block(vm, array, array.members[0])
     write(vm, array, 0)                         # md writes the log with its superblock
     wait_until(vm, lambda: log_of(array.members[0], LOG_INSIDE) != [])

@@ -64,7 +64,7 @@ def test_sync_that_ends_while_the_members_are_flushed(vm, level, disks):
         flush = vm.spawn([*HELD, array.sysfs, members[1].device[5:], members[1].number, str(8 * CHUNK),
                           members[1].table(members[1].slow_flush(120000))], timeout=60)
         wait_until(vm, lambda: [event for event in trace.recorded("transition", action="Endsync")
-                                if 9 in event.chunks()], timeout=10)
+                                if 9 in event.chunks()], timeout=25)
         members[1].plain()                  # lets the flush go
         flush.wait()
     ended, = [event for event in trace.events("transition", action="Endsync")
@@ -112,7 +112,9 @@ def test_what_cannot_be_synced_is_left_alone(vm, make):
     with Trace(vm) as trace:
         array.set("llbitmap/mark", "4-12")
         wait_until(vm, lambda: trace.recorded("transition", action="Abortsync"))
+        array.wait_bits(lambda bits: bits["need sync"] == 1 and bits["syncing"] == bits["dirty"] == 0)
         vm.run("sleep 8")
+        array.wait_sync()
     assert trace.chunks("Startsync") == list(range(4, 13))
     assert states(array, 4, 9) == ["Clean"] * 4 + ["NeedSync"] + ["Clean"] * 4
     assert vm.dmesg(mark).count("resync of RAID array") in (1, 2)
@@ -122,4 +124,5 @@ def test_what_cannot_be_synced_is_left_alone(vm, make):
     # what comes later is synced, and that one is tried again
     array.set("llbitmap/mark", "20")
     wait_until(vm, lambda: states(array, 20, 1) == ["Clean"])
+    array.wait_sync()
     assert states(array, 8, 1) == ["NeedSync"]

@@ -75,6 +75,7 @@ def test_bitmap_write_fails(vm, probe, level):
     assert bitmap_writes(trace, members[1]) == [True]
     assert all(bitmap_writes(trace, members[0]))
 
+    array.wait_sync()           # md has nothing more to write about that
     mark = vm.log.size()
     members[0].fail()
     with Trace(vm, probe) as trace:

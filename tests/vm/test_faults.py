@@ -130,6 +130,7 @@ def test_chunk_that_begins_with_a_bad_block(vm):
     array.set("llbitmap/mark", "8-9")
     array.wait_bits(lambda bits: bits["need sync"] == 1 and bits["syncing"] == 0)
     vm.run("sleep 6")
+    array.wait_sync()
     assert vm.dmesg(mark).count("resync of RAID array") in (1, 2)
     assert states(array, 8, 2) in (["NeedSync", "Clean"], ["NeedSync", "Dirty"])
     assert array.get("sync_action") == "idle"
@@ -216,7 +217,7 @@ def test_reboot_while_a_member_fails(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, members=members, size=65536)
     keep_active(vm, array, 4096)
     array.flush()
-    members[0].delay_writes(8000)
+    members[0].delay_writes(20000)
     members[-1].fail()
     with Trace(vm) as trace:
         begin_write(vm, array, 5 * CHUNK)

@@ -89,7 +89,7 @@ def test_a_member_with_another_bitmap(vm):
     assert "another UUID" in vm.dmesg(mark)
     # its superblock makes it believed, after a power cut right then too: written last
     pages = [(event.sector - AREA_BEGIN) // 8 for event in trace.events("block_bio_queue")
-             if event.dev == "254,0" and event.rwbs.startswith("W")
+             if event.dev == disk_prefix(vm) + "0" and event.rwbs.startswith("W")
              and AREA_BEGIN <= event.sector < AREA_BEGIN + 256]
     assert pages.index(0) > pages.index(1)
     write(vm, array, 0)

@@ -62,10 +62,12 @@ def expected(uuid, bitmap, sectors, states, hole, rest, sleep=3600):
     return head + bytes(states) + rest[HEADER + len(states):]
 
 
-def check(array, states, hole, rest, sleep=3600):
+def check(array, states, hole, rest, sleep=3600, cut=False):
+    """After a power cut the bitmap may be one event ahead: md's superblock is written after it."""
     for image, found in zip(array.member_images(), areas(array), strict=True):
         bitmap = BitmapImage(found)
-        assert bitmap.events <= Member(image.path).events       # md may count on at any moment
+        # md may count on at any moment
+        assert bitmap.events <= Member(image.path).events + cut
         wanted = expected(image.array_uuid, bitmap, array.sectors, states, hole, rest, sleep)
         assert len(wanted) == len(found) == AREA_SECTORS * 512
         wrong = [(offset, was, should) for offset, (was, should)
@@ -125,6 +127,7 @@ def test_unclean(vm, block, level, disks, size):
     fill(array, vm, 0x9c)
     array.assemble()
     array.readwrite()
+    array.set("safe_mode_delay", 0)         # or md's count is lowered in between, and the bitmap's
 
     states = [0] * chunks
     write(vm, array, 200 * CHUNK, 100 * CHUNK)
@@ -152,7 +155,7 @@ def test_unclean(vm, block, level, disks, size):
     on_disk = areas(array)[0][HEADER + 200:HEADER + 300]
     assert 4 in on_disk and set(on_disk) <= {2, 3, 4}
     states[200:300] = on_disk
-    check(array, states, b"\x9c" * (HEADER - 256), b"\x9c" * AREA_SECTORS * 512)
+    check(array, states, b"\x9c" * (HEADER - 256), b"\x9c" * AREA_SECTORS * 512, cut=True)
     vm.boot()
     vm._arrays.append(array)
     array.bring_up()

@@ -234,8 +234,14 @@ def test_recording_outlives_a_power_cut(vm, array):
     vm.spawn("exec llbitmapctl record -o /run/kept/cut.llb")
     attached(vm)
     vm.run(FIO.format(array, "16M"))
-    bits = vm.run(f"cat /sys/block/{name_of(array)}/md/llbitmap/bits; sleep 4").stdout
-    dirty, = [int(line.split()[1]) for line in bits.splitlines() if line.startswith("dirty")]
+    dirty = array.bits()["dirty"]
+
+    def flushes():
+        return int(vm.read(f"/sys/block/{str(disk)[5:]}/stat").split()[15])
+
+    # it syncs each second, with two flushes at most: the third such sync has it all
+    before = flushes()
+    wait_until(vm, lambda: flushes() >= before + 8)
     vm.power_cut()
     vm.boot()
     vm.run(f"mkdir -p /run/kept && mount {disk} /run/kept")
@@ -257,11 +263,11 @@ def test_hist(vm, array):
 
 def test_top(vm, array):
     array.set("llbitmap/daemon_sleep", 3600)
-    top = vm.spawn("exec llbitmapctl top --json -n 6 -i 1")
-    attached(vm)
-    load = vm.spawn(f"while :; do dd if=/dev/zero of={array} bs=64k oflag=direct status=none; "
-                    f"echo 1 >/sys/block/{name_of(array)}/md/llbitmap/flush; done")
-    docs = documents(top.wait().stdout)
+    # already when it begins, however busy the host is; and Dirty chunks are there at any moment
+    load = vm.spawn(f"while sleep 2; do echo 1 >{array.sysfs}/llbitmap/flush; done & "
+                    f"{FIO.format(array, '100%')} --time_based --runtime=3600 --thread")
+    array.wait_bits(lambda bits: bits["dirty"] > 0)
+    docs = documents(tool(vm, "top --json -n 6 -i 1").stdout)
     load.signal(signal.SIGKILL)
     load.wait(check=False)
     assert len(docs) == 6 and all(d["lost"] == 0 for d in docs)
@@ -321,9 +327,13 @@ def test_top_waits_for_an_array(vm):
     docs = documents(tool(vm, "top --json -n 2 -i 0.1").stdout)
     assert [doc["arrays"] for doc in docs] == [[], []]
     top = vm.spawn("exec llbitmapctl top --json -i 0.5")
-    attached(vm)
+
+    def samples():
+        return documents(top.output()[0].rpartition("\n")[0])
+
+    wait_until(vm, samples)
     array = vm.create_array(level=1, disks=2, assume_clean=True)
-    vm.run("sleep 3")
+    wait_until(vm, lambda: samples()[-1]["arrays"])
     top.signal(signal.SIGINT)
     result = top.wait(check=False)
     docs = documents(result.stdout)

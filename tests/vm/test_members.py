@@ -36,6 +36,7 @@ def chunks_on(layout, role):
 def test_re_add_copies_what_was_written(vm, level, disks):
     array = vm.create_array(level=level, disks=disks)
     first = vm.disks[0]
+    array.set("llbitmap/daemon_sleep", 3600)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=40 oflag=direct status=none")
     array.flush()
     write(vm, array, 300 * CHUNK)               # Dirty when the member leaves
@@ -303,10 +304,12 @@ def test_recovery_is_interrupted(vm):
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=60 oflag=direct status=none")
     array.set("sync_speed_max", 4000)
     array.set("sync_speed_min", 1000)
+    array.set("sync_max", 900 * CHUNK)      # it does not end, however late we come
     with Trace(vm) as trace:
         array.re_add(vm.disks[1])
         wait_until(vm, lambda: array.bits()["syncing"] > 20)
         array.fail(vm.disks[1])
+        array.set("sync_max", "max")        # and wakes it, if it waits there
         array.remove(vm.disks[1])
     changes = trace.changes()
     assert changes["Syncing->NeedSync Abortsync"] > 0

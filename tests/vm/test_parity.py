@@ -279,7 +279,7 @@ def test_bitmap_removed_before_parity_was_built(vm, level, disks, missing):
         array.members.remove(member)
     vm.run("echo 0 > /proc/sys/dev/raid/speed_limit_max; echo 0 > /proc/sys/dev/raid/speed_limit_min")
     try:
-        vm.run(f"mdadm --grow --bitmap=none {array}")
+        array.remove_bitmap()
         second = plan(array, 11)
         perform(array, second)
         wanted = first.wanted() | second.wanted()

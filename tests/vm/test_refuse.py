@@ -334,7 +334,7 @@ def test_bitmap_removed_and_added(vm, level, disks):
     assert not array.has("llbitmap")
     array.readwrite()
 
-    vm.run(f"mdadm --grow {array} --bitmap=internal")
+    array.set_bitmap("internal")
     assert "[bitmap]" in array.get("bitmap_type")
     write(vm, array, 8)
     array.remove_bitmap()
@@ -412,6 +412,6 @@ def test_removal_while_a_member_is_filled(vm):
     wait_until(vm, lambda: array.degraded() == 0, 60)
     array.wait_in_sync()
     array.wait_sync()
-    vm.run(f"mdadm --grow --bitmap=none {array}")
+    array.remove_bitmap()
     assert not array.has("llbitmap")
     assert array.unequal() == []

@@ -72,6 +72,7 @@ def test_clean_stop(vm, level, disks):
 def test_power_cut(vm, level, disks):
     """Only the chunks that were Dirty are synced, and they are made equal."""
     array = vm.create_array(level=level, disks=disks)
+    array.set("llbitmap/daemon_sleep", 3600)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=40 oflag=direct status=none")
     array.flush()
     dirty = [3, 90, 91, 400]
@@ -282,8 +283,10 @@ def test_states_come_from_an_in_sync_member(vm):
 
 def test_interrupted_resync_goes_on_with_the_rest(vm):
     array = vm.create_array(level=1, disks=2)
+    array.wait_sync()
     array.set("sync_speed_max", 6000)
     array.set("sync_speed_min", 1000)
+    array.set("sync_max", 800 * CHUNK)      # it does not end, however late we come
     with Trace(vm) as trace:
         array.set("llbitmap/mark", "0-999")
         wait_until(vm, lambda: array.bits()["syncing"] + array.bits()["dirty"] > 50)
@@ -294,6 +297,7 @@ def test_interrupted_resync_goes_on_with_the_rest(vm):
     assert array.bits()["need sync"] == 1000 - len(done)
     array.set("sync_speed_max", "system")
     array.set("sync_speed_min", "system")
+    array.set("sync_max", "max")
     with Trace(vm) as trace:
         array.set("sync_action", "idle")
         array.set("llbitmap/mark", "0")

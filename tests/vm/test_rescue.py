@@ -12,7 +12,6 @@ KIND = {"disk": DiskOptions(size="48M"), "cpus": 1}
 ARRAYS = {"clean1": (1, range(0, 2)), "clean5": (5, range(2, 5)),
           "cut1": (1, range(5, 7)), "cut5": (5, range(7, 10))}
 RANDOM = "dd if=/dev/urandom of={} bs=1M count=4 seek={} oflag=direct status=none"
-# never clean until the power fails
 BUSY = "while dd if=/dev/zero of={} bs=64k count=4 oflag=direct status=none; do :; done"
 RESYNC = "resync of RAID array"
 
@@ -34,6 +33,7 @@ def test_stock_kernel(boot_vm):
             array.flush()
             array.stop()
         else:
+            array.set("safe_mode_delay", 0)     # not clean between two writes, until the power fails
             ours.spawn(BUSY.format(array))
             wait_until(ours, lambda array=array: array.get("array_state") == "active")
     ours.power_cut()

@@ -34,7 +34,7 @@ def check_geometry(array):
     assert array.metadata()["chunks"] == count
     assert sum(array.bits().values()) == count
     # the superblocks after the one that carries the size tell the bitmap's
-    array.set("llbitmap/daemon_sleep", 30)
+    array.set("llbitmap/daemon_sleep", 3600)
     array.settle()
     for image in array.member_images():
         assert image.bitmap().sync_size >= array.size() // 512
@@ -43,6 +43,7 @@ def check_geometry(array):
 @LEVELS
 def test_grow_and_shrink(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, size=40960)
+    array.set("llbitmap/daemon_sleep", 3600)    # what is Dirty stays so
     write(vm, array, 0, 8 * CHUNK)
     write(vm, array, 20 * CHUNK)
     array.flush()
@@ -125,6 +126,7 @@ def test_sizes_that_are_no_multiple_of_a_chunk(vm):
 def test_over_bitmap_pages(vm):
     """Pitfall: beyond the first bitmap page it was an oops. Page 0 has 3072 chunks."""
     array = vm.create_array(level=1, disks=2, size=3071 * 64)
+    array.set("llbitmap/daemon_sleep", 3600)
     for count in (3072, 3073, 5000, 3072, 1, 3073, 6000):
         resize(array, count * 64)
         assert array.metadata()["chunks"] == count
@@ -304,6 +306,7 @@ def test_beyond_the_capacity(vm):
     """130 048 chunks of 64 KiB; refused before anything changes, by mdadm and by hand."""
     full = 130048 * 64
     array = vm.create_array(level=1, disks=2, size=1 << 20)
+    array.set("llbitmap/daemon_sleep", 3600)
     write(vm, array, 0, 8 * CHUNK)
     array.flush()
     array.wait_sync()

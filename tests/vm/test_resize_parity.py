@@ -31,6 +31,7 @@ def built(array):
 
 
 def mismatches(array):
+    array.wait_sync()
     array.set("sync_action", "check")
     array.wait_sync()
     return int(array.get("mismatch_cnt"))

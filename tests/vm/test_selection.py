@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from support import wait_until
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, disk=DiskOptions(size="128M"))
@@ -101,11 +102,14 @@ def refused(vm, metadata):
            f"--bitmap=none --assume-clean {vm.disks[0]} {vm.disks[1]}")
     try:
         vm.run(f"echo llbitmap > {SB}/bitmap_type")
+        # md is busy for a moment after each change
+        wait_until(vm, lambda: attempt(vm, f"{SB}/bitmap/location", "none") != "EBUSY")
         yield
         assert "llbitmap refused: the metadata is not of version 1.2" in vm.dmesg(mark)
         # nothing is left of it: a classic one can be had
         assert vm.read(f"{SB}/bitmap/location").strip() == "none"
-        vm.run(f"echo bitmap > {SB}/bitmap_type; mdadm --grow --bitmap=internal /dev/md77")
+        vm.run(f"echo bitmap > {SB}/bitmap_type;"
+               " until mdadm --grow --bitmap=internal /dev/md77; do sleep 0.3; done")
         assert "[bitmap]" in vm.read(f"{SB}/bitmap_type")
     finally:
         vm.run(f"mdadm --stop /dev/md77; mdadm --zero-superblock {vm.disks[0]} {vm.disks[1]}")
@@ -156,7 +160,7 @@ def test_removed_and_classic_instead(vm):
            "--direct=1")
     # what was chosen for the one that is gone is not chosen for the next
     assert "[none]" in array.get("bitmap_type")
-    vm.run(f"mdadm --grow --bitmap=internal {array}")
+    array.set_bitmap("internal")
     assert "[bitmap]" in array.get("bitmap_type")
     array.stop()
     array.assemble()

@@ -58,6 +58,8 @@ def test_everything_at_once(vm, level, disks):
     for helper in helpers:
         helper.signal(9)
         helper.wait(check=False)
+    # what they had begun may not be over
+    vm.run("while pgrep -x mdadm; do sleep 0.1; done")
     wait_until(vm, lambda: array.get("sync_action") == "idle")
     for member in array.members:
         if not vm.exists(f"{array.sysfs}/dev-{str(member)[5:]}"):
@@ -133,7 +135,7 @@ def test_stop_and_assemble_again_and_again(vm):
         array.set("llbitmap/barrier_idle", 0)
         vm.run(f"dd if=/dev/zero of={array} bs=64k count=40 seek={turn * 40} oflag=direct status=none; "
                f"blkdiscard -f -o {turn * 40 * 65536} -l {20 * 65536} {array}; "
-               f"sleep 0.{turn}; for i in 1 2 3 4 5 6 7 8 9; do mdadm --stop {array} && exit; "
+               f"sleep 0.{turn}; for i in $(seq 40); do mdadm --stop {array} && exit; "
                f"sleep 0.2; done; exit 1")
         array.assemble()
         array.readwrite()

@@ -90,7 +90,7 @@ def test_mark(vm):
     with Trace(vm) as trace:
         for text in ("7", "100-119", "0-0"):
             assert errno_of(vm, path(array, "llbitmap/mark"), text) is None
-            array.wait_in_sync(10)
+            array.wait_in_sync(30)
         array.wait_sync()
     wanted = sorted([0, 7, *range(100, 120)])
     assert trace.chunks("Stale") == wanted
@@ -102,10 +102,16 @@ def test_mark(vm):
 def test_mark_while_a_resync_runs(vm):
     """Pitfall: NeedSync behind the resync's back was left until the next assembly."""
     array = vm.create_array(level=1, disks=2)
+    array.wait_sync()           # while md is busy it takes no smaller one
     array.set("sync_max", 800 * 128)
+
+    def passed():
+        bits = array.bits()
+        return bits["syncing"] + bits["dirty"]
+
     with Trace(vm) as trace:
         array.set("llbitmap/mark", "0-900")
-        wait_until(vm, lambda: array.bits()["syncing"] > 100)
+        wait_until(vm, lambda: passed() > 100)
         array.set("llbitmap/mark", "5")
         array.set("sync_max", "max")
         array.wait_in_sync(40)
@@ -286,7 +292,7 @@ def test_long_names(vm, length):
         assert len(hidden) == 1 and len(hidden[0]) <= 31
         assert not vm.exists(f"/dev/{hidden[0]}")
     finally:
-        vm.run(f"sleep 0.5; echo clear > {base}/array_state")
+        vm.run(f"until echo clear > {base}/array_state; do sleep 0.3; done")
     array.assemble()
     assert array.bits()["clean"] == 64
 

@@ -12,6 +12,9 @@ pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="128M"))
 
 BLOCK = ("block/block_bio_queue", "block/block_bio_complete")
 LEVELS = pytest.mark.parametrize("level", [1, 10])
+# A drain gives up after 5 s, and on a busy host it takes its time to do something meanwhile: as
+# often it is tried again.
+DRAINS = 4
 
 NOWAIT = """
 import errno, mmap, os, sys
@@ -195,14 +198,24 @@ def test_daemon_cleans_idle_pages_only(vm):
     assert array.metadata()["chunks"] > 3072 + 100
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 8)
+
+    def writes_now():
+        return [event for event in trace.recorded("block_bio_queue", dev="9,0")
+                if "W" in event.rwbs]
+
     with Trace(vm, "block/block_bio_queue") as trace:
-        write(vm, array, (3072 + 50) * 128)
+        # the other page is written to before this one begins to be idle, and after it was cleaned
         writer = vm.spawn(["python3", "-c", NOW_AND_THEN, array])
+        wait_until(vm, writes_now)
+        write(vm, array, (3072 + 50) * 128)
         wait_until(vm, lambda: [event for event in trace.recorded("transition", action="Daemon")
                                 if (event.chunk + 1024) // 4096 == 1])
+        so_far = len(writes_now())
+        wait_until(vm, lambda: len(writes_now()) > so_far)
         writer.signal(9)
         writer.wait(check=False)
         array.wait_bits(lambda bits: bits["dirty"] == 0)
+        wait_until(vm, lambda: trace.recorded("daemon")[-1].op == "end")    # and it is stored
     writes = [event for event in trace.events("block_bio_queue", dev="9,0") if "W" in event.rwbs]
     cleaned = {0: [], 1: []}
     for event in trace.events("transition", action="Daemon"):
@@ -210,15 +223,18 @@ def test_daemon_cleans_idle_pages_only(vm):
         assert event.flags >= {"DRAINED", "FLUSHED"} and "DEGRADED" not in event.flags
         page = (event.chunk + 1024) // 4096
         cleaned[page].append(event)
-        before = [write.time for write in writes if write.time < event.time and
-                  (write.sector // 128 + 1024) // 4096 == page]
-        assert event.time - max(before) >= 7.9, "the page was not idle"
-    first, last = writes[1].time, writes[-1].time
+        assert [one.op for one in trace.events("barrier", page=page)
+                if one.time <= event.time][-1] == "suspend"
+    for event in trace.events("barrier", op="suspend"):
+        # a writer that the host let stop for so long makes an idle page as well
+        begin = event.time - event.ns / 1e9
+        before = [write.time for write in writes if write.time < begin and
+                  (write.sector // 128 + 1024) // 4096 == event.page]
+        assert begin - max(before) >= 7.9, "a busy page was drained"
+    first, last = writes[0].time, writes[-1].time
     assert any(first < event.time < last for event in cleaned[1]), "page 1 waited for page 0"
-    assert cleaned[0] and all(event.time > last for event in cleaned[0])
+    assert cleaned[0] and cleaned[0][-1].time > last
     assert any(event.skipped for event in trace.events("daemon", op="end"))
-    suspended = [event for event in trace.events("barrier", op="suspend", page=0)]
-    assert all(event.time > last for event in suspended), "a busy page was drained"
 
     # the timer stops
     with Trace(vm) as trace:
@@ -228,10 +244,8 @@ def test_daemon_cleans_idle_pages_only(vm):
     assert [set(content) for content in on_disk(array)] == [{1}, {1}]
 
 
-@LEVELS
-def test_clean_is_drained_and_flushed(vm, slow, level):
-    """A flush while data are on their way waits for them, and holds up new writers only."""
-    array, members = slow(level)
+def flush_among_writers(vm, array, members):
+    """One writer before a flush, one after it began; the first one's data are held until then."""
     write(vm, array, 0)
     second = ReadyWriter(vm, array, 16)
     with held(members[1:2], 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
@@ -242,6 +256,17 @@ def test_clean_is_drained_and_flushed(vm, slow, level):
         gate.open()
         for process in (first, flush, second):
             process.wait()
+    return trace
+
+
+@LEVELS
+def test_clean_is_drained_and_flushed(vm, slow, level):
+    """A flush while data are on their way waits for them, and holds up new writers only."""
+    array, members = slow(level)
+    for _ in range(DRAINS):
+        trace = flush_among_writers(vm, array, members)
+        if not trace.events("barrier", op="timeout"):
+            break
 
     daemon = trace.events("transition", action="Daemon")
     assert daemon and all(event.flags >= {"DRAINED", "FLUSHED"} for event in daemon)
@@ -267,15 +292,22 @@ def test_clean_is_drained_and_flushed(vm, slow, level):
 def test_member_fails_while_the_page_drains(vm, slow):
     """degraded-keep: tested after the drain, not at the start of the pass."""
     array, members = slow(1)
-    with held(members[1:2], 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
-        first = begin_write(vm, array, 8192)
-        wait_until(vm, lambda: data_writes_now(trace, members))
-        flush = begin_flush(vm, trace, array)
-        vm.write(f"{array.sysfs}/dev-{members[0].device[5:]}/state", "faulty")
-        failed = len(trace.now())
-        gate.open()
-        first.wait()
-        flush.wait()
+    for _ in range(DRAINS):
+        with held(members[1:2], 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
+            first = begin_write(vm, array, 8192)
+            wait_until(vm, lambda: data_writes_now(trace, members))
+            flush = begin_flush(vm, trace, array)
+            vm.write(f"{array.sysfs}/dev-{members[0].device[5:]}/state", "faulty")
+            failed = len(trace.now())
+            gate.open()
+            first.wait()
+            flush.wait()
+        if not trace.events("barrier", op="timeout"):
+            break
+        array.remove(members[0])
+        array.re_add(members[0])
+        array.wait_sync()
+        array.wait_in_sync()
     assert not any(event.name == "barrier" and event.op == "suspend"
                    for event in trace._events[:failed]), "the drain was over before"
     assert trace.events("barrier", op="suspend")
@@ -330,6 +362,7 @@ def test_write_behind_is_waited_for(vm, slow):
         flush = begin_flush(vm, trace, array)
         gate.open()
         flush.wait()
+        array.flush()                   # that one may have come to the end of its patience
     told = max(event.time for event in trace.events("block_bio_complete", dev="9,0"))
     behind, = [event for event in trace.events("block_bio_complete", dev=members[1].number)
                if event.sector >= 8192 and "W" in event.rwbs and event.sectors]
@@ -368,7 +401,7 @@ def test_stop_with_slow_members(vm, slow):
 # -- REQ_NOWAIT ---------------------------------------------------------------------------------
 
 def nowait(vm, array, sector):
-    return vm.run(["python3", "-c", NOWAIT, str(array), str(sector)], timeout=5).stdout.strip()
+    return vm.run(["python3", "-c", NOWAIT, str(array), str(sector)], timeout=30).stdout.strip()
 
 
 @LEVELS

@@ -29,7 +29,7 @@ check() {
 	case $1 in
 	resync | recovery)
 		local try
-		for try in 1 2 3 4 5; do
+		for try in $(seq 20); do		# a busy host takes its time to begin
 			grep -q "$1" /proc/mdstat && return 0
 			if nothing_to_sync; then
 				echo "llbitmap: nothing left for $*"

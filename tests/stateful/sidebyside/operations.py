@@ -177,7 +177,13 @@ def hold(play, chunk):
 
 
 def set_hold(play):
-    play.must("set", "sync_max", str(play.model.hold_at * CHUNK))
+    """md takes no smaller one while it is busy, and that it is for a moment after each change."""
+    request = ["set", "sync_max", str(play.model.hold_at * CHUNK)]
+    for _ in range(SETTLE):
+        if play.rig.ask(request) != ["EBUSY"]:
+            break
+        play.rig.ask(["sleep", 0.1])
+    play.must(*request)
 
 
 def release(play):
@@ -258,7 +264,7 @@ def resize(play, number):
     if model.frozen or model.held or model.pending or kib == model.shape.kib:
         return False
     model.resize(kib)
-    play.mdadm("/dev/md0", "--grow", f"--size={kib}")
+    play.mdadm("/dev/md0", "--grow", f"--size={kib}", seconds=SETTLE)
     return True
 
 

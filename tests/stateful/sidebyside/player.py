@@ -146,12 +146,13 @@ class Player:
 
     def settle(self, seconds, members, synced):
         """Until so many members are in-sync, nothing is NeedSync or Syncing (if `synced`), and md
-        says three times that it is idle: it looks so before it has chosen what to do."""
+        says three times that it is idle: it looks so before it has chosen what to do, but for
+        sync_completed."""
         deadline = time.monotonic() + seconds
         idle = 0
         while idle < 3 and time.monotonic() < deadline:
             bits = dict(line.rsplit(" ", 1) for line in self.get("llbitmap/bits").splitlines())
-            done = self.get("sync_action") == "idle"
+            done = self.get("sync_completed") == "none" and self.get("sync_action") == "idle"
             if synced:
                 done = done and bits["need sync"] == bits["syncing"] == "0"
             done = done and sum(in_sync for _, in_sync in self.members().values()) >= members

@@ -38,7 +38,7 @@ def test_gets_a_vm_after_trouble(vm):
 def test_hangs_in_the_kernel(vm):
     vm.run("modprobe dm-mod && dmsetup create stuck --table '0 2048 linear /dev/vda 0' &&"
            " dmsetup suspend stuck")
-    vm.run("dd if=/dev/zero of=/dev/mapper/stuck bs=4k count=1 oflag=direct", timeout=1)
+    vm.run("dd if=/dev/zero of=/dev/mapper/stuck bs=4k count=1 oflag=direct", timeout=3)
 
 
 def test_panics(vm):

@@ -7,19 +7,33 @@ from .errors import HarnessError
 from .geometry import Layout
 from .member import Member
 
-# Three times in a row: md looks idle before it has chosen what to do. Without a process for each
-# look: to start one takes longer than the pause, under emulation.
+# Until md has chosen what to do sync_action says idle, so more is looked at: md's thread must have
+# slept once, for it does not while it is to begin something (under a load it hardly sleeps: then a
+# longer time is enough); from then on sync_completed says none only where nothing was begun. Three
+# times in a row: one sync may come after another. Without a process for each look: to start one
+# takes longer than the pause, under emulation.
 IDLE = """
 exec 3<> <(:)
-n=0
+thread=
+for comm in /proc/[0-9]*/comm; do
+	read -r name <$comm
+	case $name in "$1"_raid*) thread=${comm%comm}stat ;; esac
+done 2>/dev/null
+look() {
+	state=S completed=none action=idle
+	[ -z "$thread" ] || read -r _ _ state _ <$thread
+	read -r completed <sync_completed
+	read -r action <sync_action
+} 2>/dev/null
+n=0 most=30
 while
-	action=idle
-	read -r action 2>/dev/null <sync_action
-	case $action in
-	idle) n=$((n + 1)) ;;
+	look
+	[ $state != S ] || most=3
+	case "$completed $action" in
+	"none idle") n=$((n + 1)) ;;
 	*) n=0 ;;
 	esac
-	[ $n -lt 3 ]
+	[ $n -lt $most ]
 do
 	read -rt 0.1 -u 3
 done
@@ -107,8 +121,11 @@ class Array:
         self.members = []
 
     def remove_bitmap(self):
-        """md is busy for a moment after a change, and refuses then."""
-        return self.vm.run(f"until mdadm --grow {self.device} --bitmap=none; do sleep 0.3; done")
+        return self.set_bitmap("none")
+
+    def set_bitmap(self, kind):
+        """mdadm --grow --bitmap; md is busy for a moment after a change, and refuses then."""
+        return self.vm.run(f"until mdadm --grow {self.device} --bitmap={kind}; do sleep 0.3; done")
 
     # -- members ----------------------------------------------------------------------------
 
@@ -174,7 +191,8 @@ class Array:
     def wait_sync(self, timeout=120):
         """Until neither resync nor recovery runs or is about to. Not while they are frozen, and
         where NeedSync has to go, wait_in_sync() first."""
-        self.vm.run(f"cd {self.sysfs} || exit\n{IDLE}", timeout=timeout)
+        self.vm.run(["bash", "-c", f"cd {self.sysfs} || exit\n{IDLE}", "wait_sync", self.name],
+                    timeout=timeout)
 
     def wait_bits(self, wanted, timeout=60):
         """Until wanted(bits()) holds; gives those bits."""

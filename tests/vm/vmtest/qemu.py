@@ -120,10 +120,6 @@ class Qemu:
 
     def kill(self):
         """Ends it at once, whatever it does (a stopped one too)."""
-        try:
-            f=open(f"/proc/{self.process.pid}/stat").read().rsplit(")")[1].split()
-            open("/tmp/qemucpu.log","a").write(f"{(int(f[11])+int(f[12]))/100} {self.console}\n")
-        except Exception: pass
         if self.running():
             self.process.send_signal(signal.SIGKILL)
         if self.process is not None:
