@@ -128,7 +128,7 @@ def mdadm(vm, old_mdadm):
     version = vm.run("/mnt/out/mdadm --version", check=False)
     if not version and "libudev" in version.stderr:
         pytest.skip(version.stderr)
-    if re.search(r"v4\.([5-9]|\d\d)|v[5-9]", version.stderr + version.stdout):
+    if re.search(r"v4\.([6-9]|\d\d)|v[5-9]", version.stderr + version.stdout):
         pytest.skip("the host's mdadm is not an old one")
     yield "/mnt/out/mdadm"
     if vm.running():
