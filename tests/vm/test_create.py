@@ -221,7 +221,7 @@ def built_mdadm(vm):
     """Built with the compiler and libraries of the machine that the tests run on, and what the
     word mdadm means in the guest."""
     subprocess.run(["make", "-s", "-C", TOP, "mdadm"], check=True)
-    vm.run("ln -s /mnt/build/sbin/mdadm /usr/local/sbin/mdadm")
+    vm.run("mkdir -p /usr/local/sbin; ln -s /mnt/build/sbin/mdadm /usr/local/sbin/mdadm")
     yield
     vm.run("rm /usr/local/sbin/mdadm")
 
