@@ -2,6 +2,8 @@
 # The kernel side: the series, a tree to edit it in, and modules for a stock Debian kernel.
 
 DEPS += build-essential pahole xz-utils perl
+# What make mdadm needs.
+DEPS += dpkg-dev debian-archive-keyring libudev-dev
 # What only some verbs need: those that build a kernel, and check-series.
 KERNEL_DEPS := bc bison flex libelf-dev libssl-dev python3
 SERIES_DEPS := python3-docutils sparse
@@ -15,7 +17,7 @@ export CACHE
 
 ##@ Kernel
 
-.PHONY: kernel-tree kernel-patch modules dkms check-kernel-patch check-series
+.PHONY: kernel-tree kernel-patch modules dkms mdadm check-kernel-patch check-series
 .PHONY: kernel kernel-deps series-deps kernel-image kunit
 kernel-tree: ## a git tree with the series applied, to edit and rebase in
 	$(Q)kernel-patch/kernel-tree $(KERNEL_TREE)
@@ -30,6 +32,11 @@ modules: ## build the md modules for the newest stock 6.12 kernel (build/modules
 
 dkms: ## put the modules' sources into build/dkms, for DKMS
 	$(Q)kernel-patch/modules/dkms-source $(BUILD)/dkms
+
+mdadm: $(BUILD)/sbin/mdadm ## build an mdadm that can create such arrays (build/sbin/mdadm)
+$(BUILD)/sbin/mdadm: kernel-patch/mdadm-build kernel-patch/mdadm-source
+	$(call say,MDADM,$@)
+	$(Q)kernel-patch/mdadm-build $@
 
 check-kernel-patch: ## the series and its tree agree; checkpatch is content
 	$(call say,CHECK,series)

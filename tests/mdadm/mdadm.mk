@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # mdadm's own test suite, from Debian's source package.
 
-DEPS += dpkg-dev gcc libc6-dev busybox-static
+DEPS += gcc libc6-dev busybox-static
 
 ##@ mdadm's own tests
 

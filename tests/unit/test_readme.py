@@ -72,13 +72,27 @@ def test_every_fragment_says_where_its_verbs_belong():
 
 
 def test_one_version_of_mdadm():
-    """That creates such arrays, wherever it is told."""
+    """That is the first to create such arrays, wherever it is told."""
     told = {}
-    for name in ("README.md", "kernel-patch/README.md", "tools/llbitmapctl/cmd_doctor.c"):
-        text = (TOP / name).read_text(encoding="utf-8")
-        told[name] = set(re.findall(r"(\d\.\d) or newer", text) +
-                         re.findall(r"(?:made by|Take) (?:stock )?(?:mdadm,? )?(\d\.\d)", text))
-    assert all(versions == {"4.5"} for versions in told.values()), told
+    for name in ("README.md", "kernel-patch/README.md", "tools/llbitmapctl/cmd_doctor.c",
+                 "tests/vm/guest/packages"):
+        told[name] = re.findall(r"(\d\.\d) (?:or newer|is the first)",
+                                (TOP / name).read_text(encoding="utf-8"))
+    for path in TOP.glob("kernel-patch/0*.patch"):
+        added = re.findall(r"^\+(.*)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        if found := re.findall(r"mdadm (\d\.\d)\s+(?:or|and)\s+later", "\n".join(added)):
+            told[path.name] = found
+    assert len(told) == 4 + 3, told
+    assert {version for found in told.values() for version in found} == {"4.6"}, told
+    assert all(told.values()), told
+
+
+def test_one_newer_debian():
+    """The guest's user space and make mdadm are from the same."""
+    suites = [re.findall(r"^suite=(\w+)$", (TOP / name).read_text(encoding="utf-8"), re.MULTILINE)
+              for name in ("tests/vm/guest-root", "kernel-patch/mdadm-source")]
+    assert len(suites[0]) == 1 and suites[0] == suites[1], suites
+    assert f"Debian {suites[0][0]}" in README
 
 
 def test_links_lead_somewhere():

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a new array has: states, bytes on disk, and a bad-block log in the bitmap's way."""
 import struct
+import subprocess
 
 import pytest
 
 from support import (AREA_BEGIN, HEADER, Trace, hot_add, on_disk, outcome_is_stored, states,
                      wait_until, write)
 from vmtest import DiskOptions
+from vmtest.environment import TOP
 from vmtest.member import Member
 
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="512M"))
@@ -213,3 +215,31 @@ def test_bad_block_log_in_use_is_kept(vm):
     array.stop()
     assert log_entries(first) == log
     array.assemble()
+
+
+# -- the mdadm that README offers to whoever has an older one ---------------------------------------
+
+@pytest.fixture
+def built_mdadm(vm):
+    """Built with the compiler and libraries of the machine that the tests run on, and what the
+    word mdadm means in the guest."""
+    subprocess.run(["make", "-s", "-C", TOP, "mdadm"], check=True)
+    vm.run("mkdir -p /usr/local/sbin; ln -s /mnt/build/sbin/mdadm /usr/local/sbin/mdadm")
+    yield
+    vm.run("rm /usr/local/sbin/mdadm")
+
+
+def test_make_mdadm(vm, built_mdadm):
+    # it runs where it was built, which a program of a newer Debian need not
+    own = subprocess.run([TOP / "build/sbin/mdadm", "--version"], check=True, capture_output=True,
+                         text=True).stderr
+    assert vm.run("command -v mdadm; mdadm --version").stdout == "/usr/local/sbin/mdadm\n"
+    assert vm.run("mdadm --version").stderr == own
+    array = vm.create_array(level=10, disks=4, assume_clean=False, size=102400)
+    write(vm, array, 0)
+    assert states(vm, array)[:2] == ["Dirty", "Unwritten"]
+    array.stop()
+    assert {image.bitmap().version for image in array.member_images()} == {6}
+    array.assemble()
+    assert "[llbitmap]" in array.get("bitmap_type")
+    assert states(vm, array)[:2] == ["Clean", "Unwritten"]

@@ -367,8 +367,9 @@ def test_doctor_for_somebody_else(vm, array):
 
 
 @pytest.mark.parametrize("says, words, advice", [
-    ("echo 'mdadm - v4.2 - 2021-12-30' >&2", "v4.2", "it assembles and manages"),
-    ("exit 127", "not found", "install mdadm 4.5 or newer")])
+    ("echo 'mdadm - v4.2 - 2021-12-30' >&2", "v4.2", "make mdadm builds one"),
+    ("echo 'mdadm - v4.5 - 2025-12-01' >&2", "v4.5", "it assembles and manages"),
+    ("exit 127", "not found", "install mdadm 4.6 or newer")])
 def test_doctor_with_another_mdadm(vm, array, says, words, advice):
     """A remark: whatever there is runs on."""
     vm.run(f"mkdir -p /run/other && printf '#!/bin/sh\\n%s\\n' {shlex.quote(says)} >/run/other/mdadm"

@@ -26,7 +26,7 @@ def numbers(vm, disk):
 
 @pytest.fixture
 def md77(vm):
-    """An array that is put together by sysfs alone, as something older than mdadm 4.5 does it."""
+    """An array that is put together by sysfs alone, as something older than mdadm 4.6 does it."""
     vm.run("modprobe md-mod; echo md77 > /sys/module/md_mod/parameters/new_array")
     yield SB
     vm.run(f"echo clear > {SB}/array_state; sleep 1", check=False)

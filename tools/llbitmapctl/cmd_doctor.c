@@ -211,12 +211,13 @@ static void look_at_mdadm(struct doctor *d)
 	line[strcspn(line, "\n")] = '\0';
 	v = strstr(line, " v");
 	if (!v || sscanf(v, " v%u.%u", &major, &minor) != 2)
-		finding(d, REMARK, "mdadm", "install mdadm 4.5 or newer to create arrays",
-			"not found");
-	else if (major < 4 || (major == 4 && minor < 5))
 		finding(d, REMARK, "mdadm",
-			"mdadm 4.5 or newer creates arrays with --bitmap=lockless; once they are "
-			"there, it assembles and manages them",
+			"install mdadm 4.6 or newer to create arrays; make mdadm builds one",
+			"not found");
+	else if (major < 4 || (major == 4 && minor < 6))
+		finding(d, REMARK, "mdadm",
+			"mdadm 4.6 or newer creates arrays with --bitmap=lockless (make mdadm builds "
+			"one); once they are there, it assembles and manages them",
 			"%s", line);
 	else
 		finding(d, GOOD, "mdadm", "", "%s", line);
