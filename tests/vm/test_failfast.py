@@ -2,8 +2,8 @@
 """Members that are to fail rather than to be waited for (mdadm --failfast)."""
 import pytest
 
-from support import (AREA_BEGIN, AREA_SECTORS, HOLD, TRACING, Trace, keep_active, mapped_members, on_disk,
-                     states, wait_until, write)
+from support import (AREA_BEGIN, AREA_SECTORS, HOLD, TRACING, Trace, keep_active, mapped_members,
+                     on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128

@@ -3,8 +3,8 @@
 import pytest
 
 from levels import cases
-from support import (HOLD, Trace, errno_of, keep_active, mapped_members, member_writes, on_disk, states,
-                     wait_until, write)
+from support import (HOLD, Trace, errno_of, keep_active, mapped_members, member_writes, on_disk,
+                     states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128

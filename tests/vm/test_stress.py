@@ -139,7 +139,8 @@ def test_bitmap_writes_take_no_bio_of_swap(vm):
                 vm.run(f"dd if=/dev/zero of={array} bs=64k count=4 conv=notrunc,fsync status=none")
                 array.flush()
     finally:
-        vm.run(f"cd {TRACING} && echo 0 > events/bios/enable; echo '-:bios/queued' >> dynamic_events")
+        vm.run(f"cd {TRACING} && echo 0 > events/bios/enable && "
+               "echo '-:bios/queued' >> dynamic_events")
     assert trace.changes()["Dirty->Clean Daemon"] == 3 * 4
     sets = {"bitmap": [], "data": []}
     for event in trace.events("queued"):
