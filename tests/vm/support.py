@@ -420,10 +420,13 @@ def member_writes(vm, member):
     return int(vm.read(f"/sys/block/{str(member).rpartition('/')[2]}/stat").split()[6])
 
 
+def is_in(vm, command, function):
+    """Whether the only process of that name is in a function of the kernel, and waits there."""
+    return f" {function}+" in vm.run(f"cat /proc/$(pgrep -x {command})/stack", check=False).stdout
+
+
 def wait_until_in(vm, command, function):
-    """Until the only process of that name is in a function of the kernel, and waits there."""
-    wait_until(vm, lambda: f" {function}+" in vm.run(f"cat /proc/$(pgrep -x {command})/stack",
-                                                     check=False).stdout)
+    wait_until(vm, lambda: is_in(vm, command, function))
 
 
 def wait_until(vm, condition, timeout=30, what="it does not happen"):

@@ -2,11 +2,12 @@
 """Members that are to fail rather than to be waited for (mdadm --failfast)."""
 import pytest
 
-from support import (AREA_BEGIN, AREA_SECTORS, TRACING, Trace, keep_active, mapped_members, on_disk,
-                     states, wait_until, write)
+from support import (AREA_BEGIN, AREA_SECTORS, HOLD, TRACING, Trace, keep_active, mapped_members,
+                     on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
+SUPER = 8                   # sector of md's superblock
 FAILFAST = 3 << 8           # REQ_FAILFAST_DEV | REQ_FAILFAST_TRANSPORT
 PROBE = ("t:probes/queued block_bio_queue flags=bio->bi_opf:u32 where=bio->bi_iter.bi_sector:u64 "
          "device=bio->bi_bdev->bd_dev:u32")
@@ -87,3 +88,38 @@ def test_bitmap_write_fails(vm, probe, level):
     assert "in_sync" in array.member_state(members[0])
     for member in members:
         member.plain()
+
+
+def test_superblock_is_written_twice(vm):
+    """The last member fails the fast write of the one that carries a smaller size, so md writes it
+    again: the bitmap tells of the larger size until the member has had it, as a cut may come."""
+    array, members = failfast_array(vm, 1)
+    last = members[0]
+    array.fail(members[1])
+    array.remove(members[1])
+    size = array.member_images()[0].size
+    vm.run(["dmsetup", "create", "bad", "--table", f"0 {last.sectors} error"])
+    try:
+        minor = vm.run("dmsetup info -c --noheadings -o minor bad").stdout.strip()
+        last.load((SUPER, 8, "delay", f"{last.disk} {SUPER} 0 /dev/dm-{minor} {SUPER} {HOLD} "
+                                      f"{last.disk} {SUPER} 0"))
+        with Trace(vm, "block/block_bio_queue") as trace:
+            def supers():
+                return [event for event in trace.recorded("block_bio_queue", dev=last.number)
+                        if event.sector == SUPER and "W" in event.rwbs]
+
+            shrink = vm.spawn(f"echo 32768 > {array.sysfs}/component_size")
+            wait_until(vm, lambda: len(supers()) == 1)
+            last.delay_writes(HOLD, SUPER, 8)       # what is held goes to `bad` nevertheless
+            wait_until(vm, lambda: len(supers()) == 2)
+            image, = [image for image in array.member_images() if image.path == last.path]
+            assert image.size == size, "it is on the member already"
+            assert image.bitmap().sync_size >= size, "the bitmap tells of less than the member has"
+            last.plain()
+            shrink.wait()
+    finally:
+        last.plain()
+        vm.run("dmsetup remove bad", check=False)
+    assert array.metadata()["chunks"] == 32768 // 64
+    array.settle()
+    assert array.member_images()[0].size == 65536

@@ -3,8 +3,8 @@
 import pytest
 
 from levels import cases
-from support import (Trace, errno_of, keep_active, mapped_members, member_writes, on_disk, states,
-                     wait_until, write)
+from support import (HOLD, Trace, errno_of, keep_active, mapped_members, member_writes, on_disk,
+                     states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -342,3 +342,30 @@ def test_degraded_no_more_without_a_recovery(vm):
     assert trace.chunks("Endsync") == [5]
     array.flush()
     assert array.bits()["dirty"] == 0
+
+
+def test_member_that_goes_while_it_is_flushed(vm):
+    """Who walks over the members holds the one at hand: it is not taken away under them."""
+    members = mapped_members(vm, 3)
+    array = vm.create_array(level=1, disks=3, members=members, size=65536)
+    keep_active(vm, array)
+    members[0].load(members[0].slow_flush(HOLD))
+    with Trace(vm, "block/block_bio_queue") as trace:
+        flush = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue",
+                                                                  dev=members[0].number)
+                                if event.rwbs.startswith("F")])
+        array.fail(members[0])
+        taken = vm.run(f"for n in 1 2 3 4 5; do mdadm {array} --remove {members[0]} && exit; "
+                       "sleep 0.3; done; exit 1", check=False)
+        assert not taken, "it is gone, and the flush goes on from it"
+        members[0].plain()
+        flush.wait()
+    assert trace.chunks("Daemon") == [], "a member misses it"
+    vm.run(f"until mdadm {array} --remove {members[0]}; do sleep 0.3; done")
+    array.re_add(members[0])
+    wait_until(vm, lambda: array.degraded() == 0)
+    array.wait_sync()
+    array.flush()
+    assert array.bits()["dirty"] == array.bits()["need sync"] == 0
+    assert array.unequal() == []

@@ -116,6 +116,9 @@ def test_outdated_bitmap(vm):
     assert trace.changes()["Unwritten->NeedSync Stale"] == 512 - 8
     assert trace.changes()["Clean->NeedSync Stale"] == 8
     assert trace.chunks("Endsync") == list(range(512))
+    # of what is behind the last chunk, nothing, no end is told
+    assert [event for event in trace.events("sync")
+            if event.op == "abort" or event.sectors <= 0] == []
     assert array.unequal() == []
 
 

@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 from levels import cases
-from support import Trace, on_disk, wait_until
+from support import TRACING, Trace, on_disk, wait_until, write
 from vmtest import DiskOptions
 from vmtest.environment import build_helper
 
@@ -125,6 +125,34 @@ def test_memory_is_short(vm, level, disks):
     assert array.unequal() == []
 
 
+BIOS = "t:bios/queued block_bio_queue flags=bio->bi_opf:u32 set=bio->bi_pool:u64"
+WRITE, META = 1, 1 << 12                # REQ_OP_WRITE, REQ_META
+
+
+def test_bitmap_writes_take_no_bio_of_swap(vm):
+    """With swap on this array, all that are left of its set can wait for a bitmap write."""
+    array = vm.create_array(level=1, disks=2)
+    swaps = int(vm.run("grep ' fs_bio_set$' /proc/kallsyms").stdout.split()[0], 16)
+    vm.write(f"{TRACING}/dynamic_events", BIOS)
+    try:
+        with Trace(vm, "bios/queued") as trace:
+            for _ in range(3):
+                # through the page cache, which takes them from there as well
+                vm.run(f"dd if=/dev/zero of={array} bs=64k count=4 conv=notrunc,fsync status=none")
+                array.flush()
+    finally:
+        vm.run(f"cd {TRACING} && echo 0 > events/bios/enable && "
+               "echo '-:bios/queued' >> dynamic_events")
+    assert trace.changes()["Dirty->Clean Daemon"] == 3 * 4
+    sets = {"bitmap": [], "data": []}
+    for event in trace.events("queued"):
+        if event.flags & WRITE:
+            sets["bitmap" if event.flags & META else "data"].append(event.set)
+    assert swaps in sets["data"], "no bio of that set was seen"
+    assert len(sets["bitmap"]) > 2 * 3 * 2
+    assert swaps not in sets["bitmap"]
+
+
 def test_stop_and_assemble_again_and_again(vm):
     """Timers, workers and sysfs readers against the end of the bitmap."""
     array = vm.create_array(level=1, disks=2, size=65536)
@@ -145,3 +173,22 @@ def test_stop_and_assemble_again_and_again(vm):
     readers.wait(check=False)
     array.flush()
     assert array.bits()["unwritten"] == 8 * 20
+
+
+@pytest.mark.vm(disks=2, cpus=2, disk=DiskOptions(size="96M"), cmdline="slub_debug=FZPU,kmalloc-*")
+@pytest.mark.parametrize("end", ["mdadm --stop {0}", "mdadm --grow {0} --bitmap=none"])
+def test_timer_ends_with_the_bitmap(vm, end):
+    """Where memory that is free is poisoned, a timer left in it is a panic: it is due when nobody
+    has taken that memory again."""
+    array = vm.create_array(level=1, disks=2)
+    array.wait_sync()
+    vm.run(f"""
+        echo 10 > {array.sysfs}/llbitmap/daemon_sleep
+        SECONDS=0
+        dd if=/dev/zero of={array} bs=64k count=4 oflag=direct status=none
+        until {end.format(array)}; do sleep 0.2; done
+        [ $SECONDS -lt 9 ] || exit 77
+        sleep $((13 - SECONDS))""")
+    vm.say("the timer would be due by now")
+    assert "would be due" in vm.dmesg()
+    array.assemble() if "--stop" in end else write(vm, array)
