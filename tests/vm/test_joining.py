@@ -112,6 +112,7 @@ def test_bitmap_is_there_first(vm, level, disks, how):
     assert pages >= 5
     array.set("llbitmap/daemon_sleep", 3600)
     clean = [100, 3500, 7000, 7001, 11200, chunks - 1]
+    write(vm, array)    # from now on the members know how large a chunk is
     write_chunks(array, clean)
     resync(array)       # of what parity is built for
     array.flush()

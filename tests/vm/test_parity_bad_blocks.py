@@ -7,7 +7,7 @@ On a member the bad block has old data or none; who looks from outside counts it
 import pytest
 
 from levels import cases
-from oracle import Plan
+from oracle import Plan, wrong
 from support import mapped_members, reboot, states, wait_until
 from test_bad_blocks import LOG_OUTSIDE, bad_blocks, log_of, read_back, with_log
 from test_parity import (CHUNK, KIB, ORACLE, all_comes_back, litter, parity_is_right, perform, resync,
@@ -43,9 +43,11 @@ def data_disks(array):
 
 
 def in_chunks(array, seed, first, end, count=100):
-    """Writes to bitmap chunks from `first` to before `end`; they may be parts of chunks."""
+    """Writes to bitmap chunks from `first` to before `end`; they may be parts of chunks. No two plans
+    write the same."""
     first, end = (int(chunk * CHUNK) * data_disks(array) for chunk in (first, end))
-    return Plan(seed, first, end - first, count)
+    others = 400 * (seed - 80)
+    return Plan(seed, first, end - first, others + count, others)
 
 
 BEHIND_THE_ROW = (ROW + 1) * RAID_CHUNK / CHUNK
@@ -57,6 +59,16 @@ def comes_back(array, wanted):
     beside = {sector for sector in wanted if layout.place(sector)[1] // BLOCK == BAD // BLOCK}
     all_comes_back(array, {sector: wanted[sector] for sector in wanted if sector not in beside})
     all_comes_back(array, {sector: wanted[sector] for sector in beside}, (ROLE,))
+
+
+def cut_short(wanted, plan, done):
+    """What may be there after at least the writes up to `done`, on what was wanted before."""
+    wanted = wanted | plan.wanted(done)
+    for number, start, length in plan.writes:
+        for sector in range(start, start + length):
+            if number > done and sector in wanted:
+                wanted[sector] = wanted[sector] | {number}
+    return wanted
 
 
 def parity_is_right_elsewhere(array):
@@ -102,30 +114,43 @@ def test_write_to_a_bad_block(vm, level, disks):
     comes_back(array, wanted)
     parity_is_right_elsewhere(array)
 
+    layout = ParityLayout.of_member(array.member_images()[0])
     # a cut while the rest of the chunk is written to: not the stripe itself, whose missing block
     # would be lost then as it is in any degraded array
     third = in_chunks(array, 83, BEHIND_THE_ROW, 30, 400)
     writer = vm.spawn(f"{ORACLE} write {array} {third.arguments()}")
     wait_until(vm, lambda: writer.output()[0].count("\n") >= 40)
-    done = writer.output()[0].count("\n")
+    done = int(writer.output()[0].split()[-1])
     vm.power_cut()
     array.members = vm.disks[:disks]
     reboot(vm, array)
+    # the disk can be read there again, and has old data: not what the array has. md does not start
+    # a resync before somebody writes.
     array.members = members = mapped_members(vm, disks)
     member = members[ROLE]
-    member.fail(data + BAD, 8)
     array.assemble()
     assert bad_blocks(array, member) == [bad]
+    in_row = {sector: numbers for sector, numbers in second.wanted().items()
+              if layout.place(sector)[1] // RAID_CHUNK == ROW}
+    assert {layout.place(sector)[0] for sector in in_row} >= {0, ROLE}
+    assert wrong(in_row, lambda sector, count: read_back(vm, array, sector, count)) == []
     array.readwrite()
     resync(array)
     array.flush()
     assert array.degraded() == 0
     assert set(states(array, 14, 14)) == {"Clean"}
-    assert bad_blocks(array, member) == [bad]
-    wanted |= third.wanted(done)
-    comes_back(array, wanted)
-    parity_is_right_elsewhere(array)
+    assert bad_blocks(array, member) == [""], "a resync writes what it computes"
+    wanted = cut_short(wanted, third, done)
+    all_comes_back(array, wanted)
+    parity_is_right(array)
 
+    # again, for a new member
+    member.fail(data + BAD, 8)
+    fourth = in_chunks(array, 87, 20, 21)
+    perform(array, fourth)
+    wanted |= fourth.wanted()
+    assert bad_blocks(array, member) == [bad]
+    comes_back(array, wanted)
     spare = vm.disks[disks]
     litter(vm, [spare], seed=1)
     array.add(spare)        # md may want to replace a member with bad blocks by itself
@@ -156,16 +181,16 @@ def test_recovery_beside_a_bad_block(vm, level, disks):
     first = in_chunks(array, 84, 12, 30)
     perform(array, first)
     resync(array)
+    array.flush()
+    array.set("sync_action", "frozen")      # the spare is for the member that is lost
     member.fail(data + BAD, 8)
     second = in_chunks(array, 85, 20, 21)
     perform(array, second)
-    resync(array)
     array.flush()
     assert set(states(array, 14, 14)) == {"Clean"}
     assert bad_blocks(array, member) == [bad]
     wanted = first.wanted() | second.wanted()
 
-    array.set("sync_action", "frozen")
     array.fail(lost)
     # beside the bad block, so that the chunk is NeedSync
     third = in_chunks(array, 86, BEHIND_THE_ROW, 21, 20)
