@@ -7,6 +7,7 @@ import pytest
 
 from vmtest import kernel_log, logwrites
 from vmtest.disks import parse_size
+from vmtest.environment import forget_unused
 from vmtest.geometry import Layout
 
 
@@ -174,3 +175,12 @@ def test_disk_files_are_sparse(tmp_path):
     assert disk.path.stat().st_size == 1 << 30
     assert disk.path.stat().st_blocks < 100
     assert os.stat(disk.snapshot(tmp_path / "copy")).st_blocks < 100
+
+
+def test_the_cache_forgets_what_was_not_used(tmp_path):
+    old, new = tmp_path / "modules-old", tmp_path / "modules-new"
+    for tree in (old, new):
+        (tree / "updates").mkdir(parents=True)
+    os.utime(old, (0, 0))
+    forget_unused([old, new, tmp_path / "modules-gone"])
+    assert (old.exists(), new.exists()) == (False, True)

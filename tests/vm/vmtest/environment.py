@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What a VM is made from (kernel, modules, user space) and how fast it will be."""
+import contextlib
 import functools
 import hashlib
 import os
@@ -7,11 +8,13 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 
 from .errors import HarnessError
 
 TOP = pathlib.Path(__file__).resolve().parents[3]
 VM_DIR = TOP / "tests" / "vm"
+UNUSED = 3 * 86400      # seconds after which the cache may forget something
 
 
 def build_dir():
@@ -52,6 +55,14 @@ def kvm_usable():
     except OSError:
         return False
     return True
+
+
+def forget_unused(trees):
+    """Each build of the modules leaves a tree in the cache; those of old builds go."""
+    for tree in trees:
+        with contextlib.suppress(FileNotFoundError):    # another process was faster
+            if tree.stat().st_mtime < time.time() - UNUSED:
+                shutil.rmtree(tree, ignore_errors=True)
 
 
 class Environment:
@@ -115,8 +126,10 @@ class Environment:
             key.update(file.name.encode() + b"\0" + file.read_bytes())
         where = cache_dir() / "guest" / f"modules-{key.hexdigest()[:16]}"
         if where.exists():
+            os.utime(where)
             return where
         where.parent.mkdir(parents=True, exist_ok=True)
+        forget_unused(where.parent.glob("modules-*"))
         with tempfile.TemporaryDirectory(dir=where.parent) as temporary:
             version = self.kernel["version"]
             tree = pathlib.Path(temporary) / "lib" / "modules" / version
