@@ -245,9 +245,11 @@ def held(members, *where):
     drain does not wait for ever: it gives up 5 s after it began.
     """
     gate = Gate(members, where)
-    yield gate
-    if gate.closed:
-        gate.open()
+    try:
+        yield gate
+    finally:
+        if gate.closed:
+            gate.open()
 
 
 # -- small things -------------------------------------------------------------------------------------

@@ -91,6 +91,7 @@ def test_a_member_with_another_bitmap(vm):
     pages = [(event.sector - AREA_BEGIN) // 8 for event in trace.events("block_bio_queue")
              if event.dev == disk_prefix(vm) + "0" and event.rwbs.startswith("W")
              and AREA_BEGIN <= event.sector < AREA_BEGIN + 256]
+    assert {0, 1} <= set(pages), "it keeps its old pages"
     assert pages.index(0) > pages.index(1)
     write(vm, array, 0)
     array.flush()

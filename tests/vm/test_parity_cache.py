@@ -6,8 +6,9 @@ import pytest
 from support import wait_until, write
 from test_parity import (KIB, all_comes_back, litter, make, parity_is_right, perform, resync,
                          verify)
-from test_parity_members import LOW, crawl, low, read_low
+from test_parity_members import CACHED, LOW, low, read_low, write_above
 from vmtest import DiskOptions
+from vmtest.parity import ParityLayout
 
 pytestmark = pytest.mark.vm(disks=7, disk=DiskOptions(size="96M"), memory="1G")
 
@@ -15,7 +16,7 @@ pytestmark = pytest.mark.vm(disks=7, disk=DiskOptions(size="96M"), memory="1G")
 def cached(array, member):
     """All blocks of the low stripes are in the cache, though all members are there again: reads of
     a healthy array go past it."""
-    array.set("stripe_cache_size", 2048)
+    array.set("stripe_cache_size", CACHED)
     array.set("llbitmap/daemon_sleep", 3600)
     array.fail(member)
     read_low(array)
@@ -23,6 +24,19 @@ def cached(array, member):
     array.re_add(member)
     array.wait_sync()
     wait_until(array.vm, lambda: array.degraded() == 0)
+    assert array.bits()["unwritten"] == array.metadata()["chunks"]
+
+
+def cached_alone(array, lost, role):
+    """Without one member, of the low stripes only the blocks of another are in the cache, as it has
+    them. All of them would be consistent, whatever the members hold."""
+    array.set("stripe_cache_size", CACHED)
+    array.fail(array.members[lost])
+    layout = ParityLayout.of_member(array.member_images()[-1])
+    rows = [(row, layout.roles(row)[0]) for row in range(LOW // layout.chunk)]
+    chunks = [row * layout.data_disks + data.index(role) for row, data in rows if role in data]
+    array.vm.run(f"for chunk in {' '.join(map(str, chunks))}; do dd if={array} of=/dev/null "
+                 f"bs={layout.chunk * 512} count=1 skip=$chunk iflag=direct status=none; done")
     assert array.bits()["unwritten"] == array.metadata()["chunks"]
 
 
@@ -47,6 +61,45 @@ def test_writes_after_two_losses(vm, seed):
     perform(array, first)
     all_comes_back(array, first.wanted(), (0, 1))
     verify(array, first)
+
+
+def test_writes_after_the_loss_of_a_cached_member(vm):
+    """Read-modify-write is allowed with as many lost as can be, for then parity is right by
+    definition; and what it modifies has to be what the parity says, not what the member had."""
+    array = make(vm, 6, 5)
+    cached_alone(array, 0, 1)
+    array.fail(array.members[1])
+    first = low(array, 76, 30)
+    perform(array, first)
+    all_comes_back(array, first.wanted(), (0, 1))
+    verify(array, first)
+
+
+def test_recovery_after_the_loss_of_a_cached_member(vm):
+    """The parity says what a spare gets; no resync follows that would mend anything else."""
+    array = make(vm, 6, 5)
+    spares = vm.free_disks()[:2]
+    litter(vm, spares, seed=9)
+    cached_alone(array, 0, 1)
+    first = low(array, 77, 12)
+    perform(array, first)
+    assert array.bits()["need sync"] > 2
+    lost = array.members[:2]
+    array.fail(lost[1])
+    for member in lost:
+        array.remove(member)
+        array.members.remove(member)
+    array.set("sync_action", "frozen")          # until both are there
+    for spare in spares:
+        array.add(spare)
+    array.set("sync_action", "idle")
+    try:
+        wait_until(vm, lambda: array.degraded() == 0)
+        array.wait_in_sync()
+        parity_is_right(array)
+        all_comes_back(array, first.wanted())
+    finally:
+        array.members += lost
 
 
 def test_recovery_after_a_loss(vm):
@@ -78,11 +131,11 @@ def test_replacement_lost_half_way(vm, level, disks):
     array = make(vm, level, disks)
     member, spare = array.members[0], vm.free_disks()[0]
     litter(vm, [spare], seed=8)
-    array.set("stripe_cache_size", 2048)
+    array.set("stripe_cache_size", CACHED)
     array.add(spare)
     array.members.remove(spare)
     try:
-        crawl(array)
+        write_above(array)
         array.set("sync_max", LOW)
         array.set("llbitmap/daemon_sleep", 3600)
         vm.run(f"mdadm {array} --replace {member} --with {spare}")
@@ -99,7 +152,6 @@ def test_replacement_lost_half_way(vm, level, disks):
         all_comes_back(array, first.wanted())
         array.fail(spare)
         array.set("sync_max", "max")
-        array.set("sync_speed_max", 1000000)
         array.wait_sync()
         resync(array)
         parity_is_right(array)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RAID4, RAID5 and RAID6 without all members: degraded from the start, rebuilt, replaced; and what
 may be discarded."""
+import contextlib
 import signal
 
 import pytest
 
 from oracle import Plan
 from levels import cases, discards_allowed
-from support import Trace, discard, states, wait_until
-from test_parity import (KIB, ORACLE, all_comes_back, litter, make, parity_is_right, perform, plan,
-                         resync, verify)
+from support import Mapped, Trace, discard, held, states, wait_until
+from test_parity import (KIB, ORACLE, all_comes_back, litter, make, parity_is_right, passed, perform,
+                         plan, resync, verify)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=7, disk=DiskOptions(size="96M"), memory="1G")
@@ -49,6 +50,7 @@ def test_degraded_from_the_start(vm, level, disks, missing):
 
 
 LOW = 2048                  # sectors of a member at its beginning, never written before
+CACHED = 2048               # stripes, so that what is recovered above does not push these out
 
 
 def low(array, seed, count=60):
@@ -61,12 +63,9 @@ def read_low(array):
     vm.run(f"dd if={array} of=/dev/null bs=64k count={LOW * width // 128} iflag=direct status=none")
 
 
-def crawl(array):
-    """From LOW on there is something to sync, and the sync is slow there. It has not told yet how
-    far it came, so what it left out before is not in-sync."""
+def write_above(array):
+    """From LOW on there is something to sync, up to five times LOW."""
     width = array.size() // (KIB * 1024)
-    array.set("sync_speed_min", 1)
-    array.set("sync_speed_max", 20)
     array.vm.run(f"dd if=/dev/urandom of={array} bs=64k oflag=direct status=none "
                  f"seek={LOW * width // 128} count={64 * width}")
 
@@ -76,43 +75,63 @@ def untouched(array, disk):
     return disk.read(array.member_images()[0].data_offset + 20 * LOW, 1024)
 
 
-def hurry(array):
-    array.set("sync_speed_max", 1000000)
+@contextlib.contextmanager
+def held_above(array, spare, begin):
+    """Begins a recovery. It has left out what is low, and cannot tell yet how far it came, as its
+    first write to the spare is held: what it left out is not in-sync."""
+    where = array.member_images()[0].data_offset + LOW
+
+    def arrived():
+        return any("W" in event.rwbs and event.sector >= where
+                   for event in trace.recorded("block_bio_queue", dev=spare.number))
+    with held([spare], where, 8):
+        with Trace(array.vm, "block/block_bio_queue") as trace:
+            begin()
+            wait_until(array.vm, arrived)
+        yield
+
+
+def finish(array):
+    array.set("sync_max", "max")
     array.wait_sync()
     wait_until(array.vm, lambda: array.degraded() == 0)
 
 
-def rebuild_with_writes(array, begin):
+def rebuild_with_writes(array, spare, begin):
     """Writes where the recovery has been, and has left out what was never written: parity is
     computed from what the new member really has, not from what the cache thinks."""
     read_low(array)
-    crawl(array)
-    begin()
-    wait_until(array.vm, lambda: array.get("sync_action") == "recover")
-    first = low(array, 30)
-    perform(array, first)
-    assert array.get("sync_action") == "recover", "it was not slow"
-    all_comes_back(array, first.wanted())       # with what the new member has by now
-    verify(array, first)
-    hurry(array)
-    all_comes_back(array, first.wanted())
-    second = low(array, 31)
+    write_above(array)
+    array.set("sync_max", 4 * LOW)
+    with held_above(array, spare, begin):
+        first = low(array, 30)
+        perform(array, first)
+        all_comes_back(array, first.wanted())       # with what the new member has by now
+        verify(array, first)
+    # now it tells: the new member counts so far
+    wait_until(array.vm, lambda: passed(array, 4 * LOW))
+    second = low(array, 33)
     perform(array, second)
     wanted = first.wanted() | second.wanted()
+    all_comes_back(array, wanted)
+    finish(array)
+    all_comes_back(array, wanted)
+    third = low(array, 31)
+    perform(array, third)
+    wanted |= third.wanted()
     all_comes_back(array, wanted)
     resync(array)
     parity_is_right(array)
     all_comes_back(array, wanted)
-    verify(array, second)
+    verify(array, third)
 
 
-def read_before_rebuilt(array, begin):
+def read_before_rebuilt(array, spare, begin):
     """The cache keeps blocks from before the new member counted, and writes come after that."""
-    crawl(array)
-    begin()
-    wait_until(array.vm, lambda: array.get("sync_action") == "recover")
-    read_low(array)
-    hurry(array)
+    write_above(array)
+    with held_above(array, spare, begin):
+        read_low(array)
+    finish(array)
     first = low(array, 32)
     perform(array, first)
     all_comes_back(array, first.wanted())
@@ -123,12 +142,19 @@ def read_before_rebuilt(array, begin):
 WHEN = pytest.mark.parametrize("when", [rebuild_with_writes, read_before_rebuilt])
 
 
+def another(vm, array, seed):
+    """A member to come, with something on it; and the cache is large enough for all that is low."""
+    spare = Mapped(vm, "spare", vm.free_disks()[0])
+    litter(vm, [spare.disk], seed=seed)
+    array.set("stripe_cache_size", CACHED)
+    return spare
+
+
 @WHEN
 @cases("level, disks", (5, 4), long=[(6, 5)])
 def test_rebuild_leaves_out_what_was_never_written(vm, level, disks, when):
     array = make(vm, level, disks)
-    member, spare = array.members[0], vm.free_disks()[0]
-    litter(vm, [spare], seed=5)
+    member, spare = array.members[0], another(vm, array, 5)
     read_low(array)
     array.fail(member)
     array.remove(member)
@@ -138,7 +164,7 @@ def test_rebuild_leaves_out_what_was_never_written(vm, level, disks, when):
         array.add(spare)
     before = untouched(array, spare)
     try:
-        when(array, begin)
+        when(array, spare, begin)
     finally:
         array.members.append(member)
     assert untouched(array, spare) == before, "it got what was never written"
@@ -148,8 +174,7 @@ def test_rebuild_leaves_out_what_was_never_written(vm, level, disks, when):
 @cases("level, disks", (5, 4), long=[(6, 5)])
 def test_replacement_leaves_out_what_was_never_written(vm, level, disks, when):
     array = make(vm, level, disks)
-    member, spare = array.members[0], vm.free_disks()[0]
-    litter(vm, [spare], seed=6)
+    member, spare = array.members[0], another(vm, array, 6)
     read_low(array)
     array.add(spare)
     array.members.remove(member)        # what is looked at is the new one
@@ -158,7 +183,7 @@ def test_replacement_leaves_out_what_was_never_written(vm, level, disks, when):
         vm.run(f"mdadm {array} --replace {member} --with {spare}")
     before = untouched(array, spare)
     try:
-        when(array, begin)
+        when(array, spare, begin)
         assert "in_sync" in array.member_state(spare)
     finally:
         array.members.append(member)

@@ -5,8 +5,8 @@ import pytest
 
 from order import check_order, data_writes
 from levels import cases
-from support import (ReadyWriter, Trace, begin_write, held, keep_active, mapped_members, on_disk, states,
-                     wait_until, write)
+from support import (AREA_BEGIN, AREA_SECTORS, ReadyWriter, Trace, begin_write, held, keep_active,
+                     mapped_members, on_disk, states, wait_until, write)
 from test_parity import all_comes_back, perform, plan
 from test_write import BLOCK, NOWAIT
 from vmtest import DiskOptions
@@ -53,20 +53,24 @@ def test_bitmap_before_data_and_parity(vm, slow, level, disks, assume_clean):
 
 @LEVELS
 def test_second_writer_waits(vm, slow, level, disks):
-    """In the same chunk, other stripes of it, while the bitmap write is on its way."""
+    """In the same chunk, other stripes of it, while the bitmap write is on its way. The array's own
+    thread waits for that one, but stripes may have other threads. One stripe is whole: it needs no
+    reads, and its neighbours are not, so that it is not handled together with one that waits."""
     array, members = slow(level, disks)
-    late = ReadyWriter(vm, array, 264, 8)
+    array.set("group_thread_cnt", 1)
+    late = ReadyWriter(vm, array, 264, 17)
     with held(members) as gate, Trace(vm, *BLOCK) as trace:
-        first = begin_write(vm, array, 256)
+        first = begin_write(vm, array, 504)
         wait_until(vm, lambda: trace.recorded("writeback", op="begin"))
         late.go_and_arrive(trace)
+        vm.run("sleep 1")               # time to go on, for those that do not wait
         gate.open()
         first.wait()
         late.wait()
     begin, end = trace.events("writeback")[:2]
     second = [event for event in trace.events("block_bio_queue", dev="9,0")
               if event.task.startswith("python3") and "W" in event.rwbs]
-    assert len(second) == 8
+    assert len(second) == 17
     assert all(begin.time < event.time < end.time for event in second), "too late for the window"
     check_order(trace, members, array)
 
@@ -112,9 +116,17 @@ def test_member_that_fails_bitmap_writes(vm, slow, level, disks):
     """It leaves, that is recorded, and then the stripes go on."""
     array, members = slow(level, disks, assume_clean=False)
     members[0].fail()
+    with Trace(vm, "block/block_bio_queue") as trace:
+        write(vm, array, 0, 256)        # a whole stripe: nothing is read for it, which takes time
+    failed = trace.events("error")[0].time
+    queued = [event for event in trace.events("block_bio_queue") if "W" in event.rwbs
+              and event.dev in {member.number for member in members[1:]} and event.time > failed]
+    data = min(event.time for event in queued if event.sector >= AREA_BEGIN + AREA_SECTORS)
+    assert [event for event in queued if event.sector == 8 and event.time < data], \
+        "a power cut would have found that member trusted"
+    assert array.degraded() == 1 and "faulty" in array.member_state(members[0])
     first = plan(array, 70, count=60)
     perform(array, first)
-    assert array.degraded() == 1 and "faulty" in array.member_state(members[0])
     members[0].plain()
     role, = {0, 1, 2, 3} & {image.role for image in array.member_images()
                             if image.path == members[0].path}
