@@ -237,9 +237,9 @@ def test_make_mdadm(vm, built_mdadm):
     assert vm.run("mdadm --version").stderr == own
     array = vm.create_array(level=10, disks=4, assume_clean=False, size=102400)
     write(vm, array, 0)
-    assert states(vm, array)[:2] == ["Dirty", "Unwritten"]
+    assert states(array)[:2] == ["Dirty", "Unwritten"]
     array.stop()
     assert {image.bitmap().version for image in array.member_images()} == {6}
     array.assemble()
     assert "[llbitmap]" in array.get("bitmap_type")
-    assert states(vm, array)[:2] == ["Clean", "Unwritten"]
+    assert states(array)[:2] == ["Clean", "Unwritten"]
