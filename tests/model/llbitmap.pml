@@ -10,23 +10,11 @@
  * discards the same place at once), FAIL (member 1 may fail), SYNC (a resync of chunk 0).
  * BUG_* plants one broken order; `run` knows which promise each of them breaks.
  */
-#define UNWRITTEN 0
-#define CLEAN     1
-#define DIRTY     2
-#define NEEDSYNC  3
-#define SYNCING   4
-
-#define STARTWRITE 0
-#define STARTSYNC  1
-#define ENDSYNC    2
-#define ABORTSYNC  3
-#define DAEMON     5
-#define DISCARD_   6
+#include "states.pml"
 
 /* Two chunks in one page, in different sectors of it. Chunk 0 has the locations 0 and 1, chunk 1
  * the location 2: writers never overlap each other (that is the user's own race), chunks do. */
 #define CHUNK(l)   ((l) >> 1)
-#define BIT(n)     (1 << (n))
 #define LOCS(c)    ((c) -> 4 : 3)
 
 /* ---- kernel memory ---- */
@@ -68,14 +56,8 @@ byte raced;             /* ... and nothing was written alone since: the copies m
 #endif
 
 /* One flag per promise, so that spin's message names it. */
-bit witness;	/* WITNESS_*: a state that must be reachable for the proof to mean much */
 bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, promise_4_unwritten,
 	promise_4_endsync;
-#ifdef CUT_ONLY	/* see whether the power cut alone shows the harm */
-#define PROMISE(name, cond) skip
-#else
-#define PROMISE(name, cond) if :: (cond) :: else -> name = 1; assert(!name) fi
-#endif
 
 /* Any outcome of losing the caches leaves both copies of the location alike. */
 #define EQUAL(l)  (content[l] == content[3 + (l)] && !((losable[0] | losable[1]) & BIT(l)))
@@ -87,15 +69,6 @@ bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, pr
 	 (SAYS(0, UNWRITTEN) && (live & LOCS(0))) || \
 	 (SAYS(1, UNWRITTEN) && (live & LOCS(1))))
 #define DURABLY_DIRTY(c) (disk[c] >= DIRTY && (sb_failed || disk[2 + (c)] >= DIRTY))
-
-/* Section 1 of the spec, written apart from the code that makes the transitions. */
-#define IN_TABLE(from, action, to, degraded) \
-	((action == STARTWRITE && from <= CLEAN && to == (degraded -> NEEDSYNC : DIRTY)) || \
-	 (action == STARTSYNC && from == NEEDSYNC && to == SYNCING) || \
-	 (action == ENDSYNC && from == SYNCING && to == DIRTY) || \
-	 (action == ABORTSYNC && from == SYNCING && to == NEEDSYNC) || \
-	 (action == DAEMON && from == DIRTY && to == CLEAN && !degraded) || \
-	 (action == DISCARD_ && from != UNWRITTEN && to == UNWRITTEN))
 
 /* ---- kernel functions: each is called inside an atomic step ---- */
 
@@ -649,12 +622,12 @@ end:	do
 proctype power_cut()
 {
 end:	do
-	:: atomic { CUT_LOSES -> promise_2_cut = 1; assert(!promise_2_cut) }
+	:: atomic { CUT_LOSES -> BROKEN(promise_2_cut) }
 #ifdef WITNESS_CLEAN
-	:: atomic { disk[0] == CLEAN && disk[2] == CLEAN && refs == ALL_WRITERS -> witness = 1; assert(!witness) }
+	:: atomic { disk[0] == CLEAN && disk[2] == CLEAN && refs == ALL_WRITERS -> BROKEN(witness) }
 #endif
 #ifdef WITNESS_UNWRITTEN
-	:: atomic { disk[0] == UNWRITTEN && disk[2] == UNWRITTEN -> witness = 1; assert(!witness) }
+	:: atomic { disk[0] == UNWRITTEN && disk[2] == UNWRITTEN -> BROKEN(witness) }
 #endif
 	od
 }

@@ -257,16 +257,12 @@ end:	do
 	   if
 	   :: atomic {	/* llb_start_part() */
 		state <= CLEAN ->
-#ifdef BUG_DEGRADED_WRITES_DIRTY
-		state = DIRTY
-#else
 		llb_transition(STARTWRITE, (DEGRADED -> NEEDSYNC : DIRTY))
-#endif
 	      }
-	      write_state()	/* llbitmap_unplug() */
+	      write_state();	/* llbitmap_unplug() */
+	      !blocked		/* llb_failure_unrecorded() */
 	   :: else
 	   fi;
-	   !blocked;		/* llb_failure_unrecorded() */
 	   atomic {		/* to one member */
 		PROMISE(promise_1_order, bm_state[0] >= DIRTY && (!PRESENT || !insync || bm_state[1] >= DIRTY));
 		unlike = (slot != OTHER || to); losable[0] = 1

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-# The model of the bitmap page's protocol, checked exhaustively.
+# The models of the bitmap's protocols, checked exhaustively.
 
 DEPS += spin gcc
 
 ##@ The protocol
 
 .PHONY: model
-model: ## check the protocol's model, and that each planted bug is found (a minute)
+model: ## check the protocols' models, and that each planted bug is found (two minutes)
 	$(Q)tests/model/run
