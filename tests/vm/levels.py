@@ -41,7 +41,7 @@ def make_unequal(array, chunk):
         os.pwrite(file.fileno(), b"unequal!" * 64, (images[role].data_offset + sector) * 512)
 
 
-def unequal(array):
+def wrong_sectors(array):
     """What is wrong seen from outside: array sectors whose copies differ, or member sectors whose
     parity is not that of the data; [(first, last), ...]"""
     images = array.member_images()

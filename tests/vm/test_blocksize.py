@@ -2,7 +2,7 @@
 """Members with 4096-byte blocks: the superblock's bytes are never touched by states."""
 import pytest
 
-from levels import PARITY, cases, discards_allowed, first_sector, unequal
+from levels import PARITY, cases, discards_allowed, first_sector, wrong_sectors
 from support import AREA_BEGIN, HEADER, Trace, disk_prefix, on_disk, states, write
 from vmtest import DiskOptions
 
@@ -31,9 +31,8 @@ def changed(images, before):
 
 
 @cases("level, indices", (1, (0, 1)), (1, (4, 0)), (10, (6, 5, 4)), (5, (0, 5, 4)),
-       (6, (4, 5, 6, 7)),
-       long=[(10, (0, 1, 2, 3)), (10, (5, 0, 4, 1)), (1, (4, 6)), (5, (4, 6, 7)), (5, (5, 4, 1)),
-             (6, (0, 4, 5, 1)), (4, (0, 1, 2))])
+       long=[(10, (0, 1, 2, 3)), (10, (5, 0, 4, 1)), (1, (4, 6)), (5, (5, 4, 6)),
+             (6, (4, 5, 6, 7)), (6, (0, 4, 5, 1))])
 def test_life_of_an_array(vm, level, indices):
     members = [vm.disks[index] for index in indices]
     with discards_allowed(vm, level):
@@ -83,4 +82,4 @@ def test_life_of_an_array(vm, level, indices):
     array.wait_sync()
     array.flush()
     assert array.degraded() == 0
-    assert unequal(array) == []
+    assert wrong_sectors(array) == []
