@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What tests of the array as a whole need to know of its level, and no more."""
+import contextlib
 import os
 
 import pytest
+
+from vmtest.parity import ParityLayout
 
 
 def cases(names, *usual, long=()):
@@ -36,6 +39,28 @@ def make_unequal(array, chunk):
         role, sector = array.layout().copies(start)[-1]
     with open(images[role].path, "r+b") as file:
         os.pwrite(file.fileno(), b"unequal!" * 64, (images[role].data_offset + sector) * 512)
+
+
+def wrong_sectors(array):
+    """What is wrong seen from outside: array sectors whose copies differ, or member sectors whose
+    parity is not that of the data; [(first, last), ...]"""
+    images = array.member_images()
+    if images[0].level not in PARITY:
+        return array.unequal()
+    array.settle()
+    return ParityLayout.of_member(images[0]).wrong_parity(images)
+
+
+@contextlib.contextmanager
+def discards_allowed(vm, level):
+    """Arrays made meanwhile take discards: raid456 has to be told that its members give zeroes."""
+    parameter = "/sys/module/raid456/parameters/devices_handle_discard_safely"
+    if level in PARITY:
+        vm.run("modprobe raid456")
+        vm.write(parameter, "Y")
+    yield
+    if level in PARITY:
+        vm.write(parameter, "N")
 
 
 def mismatches(array):
