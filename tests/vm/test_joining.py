@@ -9,11 +9,14 @@ import uuid
 
 import pytest
 
-from levels import cases
+from levels import PARITY, cases, first_sector
 from support import AREA_BEGIN, AREA_SECTORS, HEADER, on_disk, states, wait_until, write
+from test_parity import resync
 from vmtest import DiskOptions
+from vmtest.geometry import Layout
 from vmtest.logwrites import LogWrites
 from vmtest.member import MD_MAGIC, SPARE_ROLES, BitmapImage
+from vmtest.parity import ParityLayout
 
 CHUNK = 128
 GARBAGE = 0x55
@@ -67,33 +70,61 @@ def garbage(vm, disk):
            f"oflag=direct iflag=fullblock status=none")
 
 
-@cases("level, disks, how", (1, 2, "add"), (1, 2, "re-add"), (1, 2, "replace"),
-       long=[(10, 4, "replace"), (10, 4, "add"), (10, 4, "re-add")])
+def pattern_of(chunk):
+    return chunk % 200 + 20
+
+
+def write_chunks(array, chunks):
+    for chunk in chunks:
+        write(array.vm, array, first_sector(array, chunk), pattern=pattern_of(chunk))
+
+
+def wrong_chunks(images, chunks):
+    """Of chunks that were written to, those whose copies differ, or whose parity is wrong."""
+    layout = ParityLayout if images[0].level in PARITY else Layout
+    layout = layout.of_member(images[0])
+    differ = layout.wrong_parity if images[0].level in PARITY else layout.unequal
+    return [chunk for chunk in chunks if differ(images, chunk * CHUNK, chunk * CHUNK + CHUNK - 1)]
+
+
+def what_parity_gives(images, chunks, lost=()):
+    """Those of the chunks that do not have what write_chunks() wrote."""
+    layout = ParityLayout.of_member(images[0])
+    stripes = {chunk: divmod(chunk * CHUNK, layout.chunk) for chunk in chunks}
+    return [chunk for chunk, (stripe, within) in stripes.items() if
+            layout.read(images, stripe * layout.chunk * layout.data_disks + within, 8, lost)
+            != bytes([pattern_of(chunk)]) * 4096]
+
+
+@cases("level, disks, how", (1, 2, "add"), (1, 2, "re-add"), (1, 2, "replace"), (5, 3, "add"),
+       long=[(10, 4, "replace"), (10, 4, "add"), (10, 4, "re-add"), (5, 3, "re-add"),
+             (5, 3, "replace"), (6, 4, "add")])
 def test_bitmap_is_there_first(vm, level, disks, how):
     joining = vm.disks[4]
     members = [*vm.disks[:disks - 1], joining] if how == "re-add" else vm.disks[:disks]
+    parity = level in PARITY
     array = vm.create_array(level=level, disks=disks, members=members, assume_clean=False,
-                            size=(1000 << 10) // (disks // 2))
+                            size=(1000 << 10) // (1 if parity else disks // 2),
+                            chunk=64 if parity else None)
     array.wait_sync()
     chunks = array.metadata()["chunks"]
     pages = -(-(HEADER + chunks) // 4096)
     assert pages >= 5
     array.set("llbitmap/daemon_sleep", 3600)
     clean = [100, 3500, 7000, 7001, 11200, chunks - 1]
-    for chunk in clean:
-        write(vm, array, chunk * CHUNK, pattern=chunk % 200 + 20)
+    write(vm, array)    # from now on the members know how large a chunk is
+    write_chunks(array, clean)
+    resync(array)       # of what parity is built for
     array.flush()
     dirty = [101, 3501, 7003, chunks - 2]
-    for chunk in dirty:
-        write(vm, array, chunk * CHUNK, pattern=chunk % 200 + 20)
+    write_chunks(array, dirty)
     needsync = []
     leaving = members[-1]
     if how != "replace":
         array.fail(leaving)
         array.remove(leaving)
         needsync = [102, 7005, 11300]
-        for chunk in needsync:
-            write(vm, array, chunk * CHUNK, pattern=chunk % 200 + 20)
+        write_chunks(array, needsync)
     if how != "re-add":
         garbage(vm, joining)
     else:
@@ -134,7 +165,7 @@ def test_bitmap_is_there_first(vm, level, disks, how):
     wrong = {chunk: content[chunk] for chunk in idle if content[chunk] != 0}
     assert wrong == {}, f"{len(wrong)} Unwritten chunks"
 
-    array.wait_in_sync()
+    resync(array)
     if how == "replace":
         array.remove(leaving)
     array.flush()
@@ -146,10 +177,13 @@ def test_bitmap_is_there_first(vm, level, disks, how):
     contents = on_disk(array)
     assert len(contents) == disks
     assert all(one == contents[0] for one in contents)
-    written = {chunk for chunk, state in enumerate(states(array)) if state == "Clean"}
-    images, layout = array.member_images(), array.layout()
-    assert [chunk for chunk in sorted(written)
-            if layout.unequal(images, chunk * CHUNK, chunk * CHUNK + CHUNK - 1)] == []
+    written = [chunk for chunk, state in enumerate(states(array)) if state == "Clean"]
+    assert set(written) >= {*clean, *dirty, *needsync}
+    images = array.member_images()
+    assert wrong_chunks(images, written) == []
+    if parity:
+        for lost in [(), *((role,) for role in range(disks))]:
+            assert what_parity_gives(images, clean + dirty + needsync, lost) == [], lost
     array.members = stay + gone
 
 
