@@ -2,7 +2,7 @@
 """Members fail, leave, come back, are added: what is copied, and that nothing is lost."""
 import pytest
 
-from levels import cases
+from levels import PARITY, cases, first_sector, wrong_sectors
 from support import (Trace, errno_of, keep_active, mapped_members, member_writes, on_disk, states,
                      wait_until, write)
 from vmtest import DiskOptions
@@ -215,23 +215,35 @@ def test_events_cleared_is_durable_before_clean(vm):
     assert array.member_images()[0].bitmap().events_cleared <= array.member_images()[1].events
 
 
-@LEVELS
+def on_mapped_members(vm, level, disks):
+    members = mapped_members(vm, disks)
+    options = {"chunk": 64, "size": 24576} if level in PARITY else {}
+    array = vm.create_array(level=level, disks=disks, members=members, **options)
+    keep_active(vm, array, 4096)
+    return array, members
+
+
+def superblock_is_first(trace, members, after):
+    """Each of the members has it before any of them has data or parity."""
+    queued = [event for event in trace.events("block_bio_queue")
+              if "W" in event.rwbs and event.time > after]
+    data = min(event.time for event in queued if event.sector > 272 and
+               event.dev in {member.number for member in members})
+    return all(any(event.dev == member.number and event.sector == 8 and event.time < data
+                   for event in queued) for member in members)
+
+
+@cases("level, disks", (10, 4), (5, 3), long=[(1, 2), (6, 4)])
 def test_member_that_fails_bitmap_writes(vm, level, disks):
     """It is failed by md; the writer sees nothing of it."""
-    members = mapped_members(vm, disks)
-    array = vm.create_array(level=level, disks=disks, members=members)
-    keep_active(vm, array, 4096)
+    array, members = on_mapped_members(vm, level, disks)
     members[0].fail()
     with Trace(vm, "block/block_bio_queue") as trace:
-        write(vm, array, 5 * CHUNK, pattern=0x3c)
+        write(vm, array, first_sector(array, 5), pattern=0x3c)
     assert "faulty" in array.member_state(members[0])
     assert array.degraded() == 1
     # a power cut must not find that member trusted, without what was written
-    failed = trace.events("error")[0].time
-    queued = [event for event in trace.events("block_bio_queue", dev=members[1].number)
-              if "W" in event.rwbs and event.time > failed]
-    data = min(event.time for event in queued if event.sector > 272)
-    assert any(event.sector == 8 and event.time < data for event in queued)
+    assert superblock_is_first(trace, members[1:], trace.events("error")[0].time)
     members[0].plain()
     assert states(array, 5, 1)[0] in ("Dirty", "NeedSync")
     for image in array.member_images()[1:]:
@@ -239,9 +251,11 @@ def test_member_that_fails_bitmap_writes(vm, level, disks):
     array.remove(members[0])
     array.re_add(members[0])
     array.wait_sync()
+    array.wait_in_sync()
+    array.wait_sync()
     array.flush()
     assert array.degraded() == 0
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
 def test_member_that_fails_bitmap_set_bits(vm):
@@ -260,27 +274,22 @@ def test_member_that_fails_bitmap_set_bits(vm):
     members[0].plain()
 
 
-def test_no_member_takes_bitmap_writes(vm):
+@cases("level, disks", (1, 2), (5, 3), long=[(10, 4), (6, 4)])
+def test_no_member_takes_bitmap_writes(vm, level, disks):
     """Promise 9: the array goes on, its superblocks say so first, everything is synced later."""
-    members = mapped_members(vm)
-    array = vm.create_array(level=1, disks=2, members=members)
     # a page that md wrote between the two failures would be taken by the second member alone
-    keep_active(vm, array, 4096)
+    array, members = on_mapped_members(vm, level, disks)
     array.flush()
     mark = vm.log.size()
     for member in members:
         member.fail()
     with Trace(vm, "block/block_bio_queue") as trace:
-        write(vm, array, 5 * CHUNK, pattern=0x3d)
-    assert [array.member_state(member) for member in members] == [["in_sync"], ["in_sync"]]
+        write(vm, array, first_sector(array, 5), pattern=0x3d)
+    assert [array.member_state(member) for member in members] == [["in_sync"]] * disks
     assert "no member takes bitmap writes" in vm.dmesg(mark)
     failed = max(event.time for event in trace.events("error") if "no member" in event.text)
-    for member in members:
-        # superblock first, then the data
-        queued = trace.events("block_bio_queue", dev=member.number)
-        data = min(event.time for event in queued if event.sector > 272 and "W" in event.rwbs)
-        assert any(event.sector == 8 and failed < event.time < data for event in queued)
-    write(vm, array, 6 * CHUNK)                     # and goes on
+    assert superblock_is_first(trace, members, failed)
+    write(vm, array, first_sector(array, 6))        # and goes on
     for image in array.member_images():
         assert image.events > image.bitmap().events
     array.stop()
@@ -290,10 +299,10 @@ def test_no_member_takes_bitmap_writes(vm):
         array.assemble()
     assert trace.events("load")[0].decision == "stale"
     vm.run(f"mdadm --readwrite {array}")
-    wait_until(vm, lambda: array.bits()["need sync"] == 0, 60)
+    array.wait_in_sync()
     array.wait_sync()
     array.flush()
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
 def test_recovery_is_interrupted(vm):
