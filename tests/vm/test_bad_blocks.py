@@ -48,8 +48,9 @@ def forget(vm, array):
     vm.run(f"for d in {devices}; do blockdev --flushbufs $d; done")
 
 
-def with_log(vm, level=1, members=None, **options):
-    array = vm.create_array(level=level, disks=len(members), members=members, **options)
+def with_log(vm, level=1, members=None, spares=0, **options):
+    array = vm.create_array(level=level, disks=len(members) - spares, spares=spares,
+                            members=members, **options)
     array.stop()
     mark = vm.log.size()
     move_log(vm, array)
