@@ -47,7 +47,7 @@ def test_steps_name_functions_that_exist():
 @needs_spin
 def test_model_holds_and_planted_bugs_break_their_promises():
     """All that `make model` does."""
-    done = subprocess.run([RUN], text=True, capture_output=True, timeout=600)
+    done = subprocess.run([RUN], text=True, capture_output=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
     found = {line.split()[0]: line.split()[2] for line in done.stdout.splitlines()[1:-1]}
     for scenario in ("writers", "discard", "discard-behind", "discard-racing",
@@ -60,9 +60,9 @@ def test_model_holds_and_planted_bugs_break_their_promises():
     for name in ("clear-at-issue", "second-writer-goes", "clean-before-flush"):
         assert found["cut:" + name] == "promise_2_cut"
     assert done.stdout.splitlines()[-1].endswith(" 0 wrong")
-    # What "a minute" and `make model` for everybody rest on, and no clock can spoil: the size of
-    # the search, 7.5 million states when this was written.
-    assert sum(int(line.split()[3]) for line in done.stdout.splitlines()[1:-1]) < 15_000_000
+    # What "two minutes" and `make model` for everybody rest on, and no clock can spoil: the size of
+    # the search, 36 million states when this was written.
+    assert sum(int(line.split()[3]) for line in done.stdout.splitlines()[1:-1]) < 50_000_000
 
 
 @needs_spin
