@@ -181,6 +181,26 @@ def test_bitmap_is_given_up_as_the_array_goes_clean(vm):
     assert array.unequal() == []
 
 
+def test_member_fails_as_the_array_goes_clean(vm):
+    """Its own superblock is from before md lowered its event count, and calls it in-sync: those
+    that tell of the failure have to count further."""
+    members, array = active_for_now(vm)
+    members[0].delay_writes(5000, 8, 8)     # what md writes next does not come before the cut
+    members[1].fail(8, 8)
+    go_clean(array)
+    wait_until(vm, lambda: array.degraded() == 1)
+    # the superblocks tell of it, and writers may go on
+    wait_until(vm, lambda: "blocked" not in array.member_state(members[1]))
+    vm.power_cut()
+    array.members = vm.disks[:2]
+    images = {image.path: image for image in array.member_images()}
+    good, failed = (images[disk.path] for disk in array.members)
+    assert good.events > failed.events
+    reboot(vm, array)
+    array.assemble()
+    assert array.degraded() == 1
+
+
 @pytest.mark.parametrize("held", ["superblock", "bitmap"])
 def test_cut_as_the_array_goes_clean(vm, held):
     """md's event count is lowered, and the bitmap's: whichever is held back, what is on the members

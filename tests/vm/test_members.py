@@ -199,6 +199,39 @@ def test_member_that_left_while_others_joined(vm):
     array.assemble([first, second])
 
 
+@pytest.mark.parametrize("how", ["added when complete", "complete with fewer"])
+def test_spare_that_was_a_member(vm, how):
+    """It waits while chunks become Clean, so the bitmap no longer says what it missed."""
+    array = vm.create_array(level=1, disks=2)
+    array.set("llbitmap/daemon_sleep", 3600)
+    first, second, third = vm.disks[:3]
+    write(vm, array, 0, 1024, pattern=0x10)
+    array.flush()
+    kick(array, second)
+    write(vm, array, 5 * CHUNK, pattern=0x11)
+    if how == "added when complete":
+        array.add(third)
+        array.wait_sync()
+        array.re_add(second)
+    else:
+        array.set("sync_action", "frozen")
+        array.re_add(second)
+        vm.run(f"mdadm --grow {array} --raid-devices=1 --force")
+    assert array.degraded() == 0 and "spare" in array.member_state(second)
+    write(vm, array, 0, 512, pattern=0x20)
+    array.flush()
+    assert states(array, 0, 4) == ["Clean"] * 4
+    if how == "added when complete":
+        kick(array, third)
+    else:
+        vm.run(f"mdadm --grow {array} --raid-devices=2")
+        array.set("sync_action", "idle")
+    wait_until(vm, lambda: array.degraded() == 0, 60)
+    array.wait_sync()
+    array.members = [first, second]
+    assert array.unequal() == []
+
+
 def test_events_cleared_is_durable_before_clean(vm):
     """Promise 8, as seen on the members: never below what the Clean bytes rely on."""
     array = vm.create_array(level=1, disks=2)
