@@ -172,8 +172,10 @@ inline md_update_sb()
 		:: lowered -> events--; can_decrease = 0
 		:: else -> events++; can_decrease = nospares
 		fi;
-#ifdef MEND_LOWERED
-		/* who did not get the lower count, and was failed for it, has this one */
+#ifndef BUG_LOWERED_NOT_OUTRUN
+		/* failed_member_seems_current(): who did not get the lower count, and was failed
+		 * for it, has this one. The code writes them twice instead, and lets nobody go on
+		 * in between */
 		if
 		:: repeated_lower -> events++
 		:: else
@@ -434,7 +436,7 @@ end:	do
 #else
 		saved = (sb_role <= ROLE_FILL && sb_events[1] >= cleared);
 #endif
-#ifdef MEND_SPARE
+#ifndef BUG_SPARE_KEEPS_ITS_SLOT
 		/* nobody is missing: what it does not get from now on is not remembered for it */
 		saved = saved && DEGRADED;
 #endif

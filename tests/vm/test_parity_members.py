@@ -240,11 +240,12 @@ def test_recovery_of_one_of_two(vm):
 # -- while the array is written to -------------------------------------------------------------------
 
 class Load:
-    """Random writes, one after the other, until they have lasted long enough."""
+    """Random writes, one after the other, until they have lasted long enough; to a part of the array,
+    so that they come to each chunk again and again."""
 
     def __init__(self, array, seed):
         self.array = array
-        self.plan = plan(array, seed, 5000)
+        self.plan = Plan(seed, 0, array.size() // 512 // 6, 5000)
         self.process = array.vm.spawn(f"exec {ORACLE} write {array} {self.plan.arguments()}")
         self.more()
 
@@ -281,6 +282,7 @@ def test_members_come_and_go_under_load(vm, level, disks):
     mine = list(array.members)
 
     def leave(members):
+        array.wait_bits(lambda bits: bits["clean"] > 10)
         for member in members:
             array.fail(member)
             array.remove(member)
@@ -307,7 +309,7 @@ def test_members_come_and_go_under_load(vm, level, disks):
         complete(spares[0])
 
         array.add(spares[1])
-        vm.run(f"mdadm {array} --replace {mine[-1]} --with {spares[1]}")
+        vm.run(f"mdadm {array} --replace {mine[-1]}")   # --with comes too late: md takes the spare
         load.more(5)
         complete(spares[1])
         wanted = load.end()
