@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RAID4, RAID5 and RAID6 without all members: degraded from the start, rebuilt, replaced; and what
 may be discarded."""
+import signal
+
 import pytest
 
 from oracle import Plan
-from levels import cases
+from levels import cases, discards_allowed
 from support import Trace, discard, states, wait_until
-from test_parity import (KIB, all_comes_back, litter, make, parity_is_right, perform, plan, resync,
-                         verify)
+from test_parity import (KIB, ORACLE, all_comes_back, litter, make, parity_is_right, perform, plan,
+                         resync, verify)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=7, disk=DiskOptions(size="96M"), memory="1G")
@@ -210,13 +212,107 @@ def test_recovery_of_one_of_two(vm):
     parity_is_right(array)
 
 
+# -- while the array is written to -------------------------------------------------------------------
+
+class Load:
+    """Random writes, one after the other, until they have lasted long enough; to a part of the array,
+    so that they come to each chunk again and again."""
+
+    def __init__(self, array, seed):
+        self.array = array
+        self.plan = Plan(seed, 0, array.size() // 512 // 6, 5000)
+        self.process = array.vm.spawn(f"exec {ORACLE} write {array} {self.plan.arguments()}")
+        self.more()
+
+    def done(self):
+        return self.process.output()[0].count("\n")
+
+    def more(self, count=25):
+        """Goes on when that many more are done."""
+        until = self.done() + count
+        wait_until(self.array.vm, lambda: self.done() >= until, 60, "it does not write any more")
+
+    def end(self):
+        """What must be there now; of the write that it was interrupted in, maybe."""
+        self.more()
+        self.process.signal(signal.SIGINT)
+        result = self.process.wait(check=False)
+        assert "KeyboardInterrupt" in result.stderr, result.stderr
+        done = result.stdout.count("\n")
+        seed, first, sectors, _, _ = self.plan.numbers
+        return Plan(seed, first, sectors, done + 1).wanted(done)
+
+
+@cases("level, disks", (5, 4), long=[(4, 4), (6, 5)])
+def test_members_come_and_go_under_load(vm, level, disks):
+    """As many as may be missing leave and come back, leave and others take their place, and one is
+    replaced; the daemon cleans meanwhile, and resyncs build parity."""
+    array = make(vm, level, disks)
+    count = 2 if level == 6 else 1
+    spares = vm.free_disks()[:2]
+    litter(vm, spares, seed=8)
+    array.set("sync_speed_min", 100000)         # a sync does not wait for the writes to end
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    mine = list(array.members)
+
+    def leave(members):
+        array.wait_bits(lambda bits: bits["clean"] > 10)
+        for member in members:
+            array.fail(member)
+            array.remove(member)
+        assert array.degraded() == len(members)
+        load.more()
+
+    def complete(member):
+        wait_until(vm, lambda: array.degraded() == 0 and
+                   array.member_state(member) == ["in_sync"], 120, "it is not filled")
+        load.more()
+
+    with Trace(vm) as trace:
+        load = Load(array, 90)
+        leave(mine[:count])
+        for member in mine[:count]:
+            array.re_add(member)
+        complete(mine[0])
+
+        leave(mine[1:1 + count])
+        # ... to come back with nothing of what they had, or never
+        vm.run(f"mdadm --zero-superblock {mine[2]}" if count == 2 else "true")
+        for member in [spares[0], mine[2]][:count]:
+            array.add(member)
+        complete(spares[0])
+
+        array.add(spares[1])
+        vm.run(f"mdadm {array} --replace {mine[-1]}")   # --with comes too late: md takes the spare
+        load.more(5)
+        complete(spares[1])
+        wanted = load.end()
+    changes = trace.changes()
+    array.remove(mine[-1])
+    gone = [mine[1], mine[-1]]
+    for member in gone:
+        array.members.remove(member)
+    try:
+        assert array.degraded() == 0
+        array.wait_sync()
+        all_comes_back(array, wanted)
+        resync(array)
+        parity_is_right(array)
+        all_comes_back(array, wanted)
+    finally:
+        array.members += gone
+    # all of it did happen meanwhile
+    assert {"Unwritten->NeedSync Startwrite", "NeedSync->Syncing Startsync", "Dirty->Clean Daemon",
+            "Clean->NeedSync Startwrite"} <= set(changes), changes
+
+
+# -- discards ------------------------------------------------------------------------------------------
+
 @pytest.fixture
 def discards(vm):
-    parameter = "/sys/module/raid456/parameters/devices_handle_discard_safely"
-    vm.run("modprobe raid456")
-    vm.write(parameter, "Y")
-    yield
-    vm.write(parameter, "N")
+    with discards_allowed(vm, 5):
+        yield
 
 
 @pytest.mark.long
@@ -277,8 +373,11 @@ def test_member_without_discard(vm, discards):
     resync(array)
     array.flush()
     before = states(array)
-    vm.run(f"blkdiscard -f {array}", check=False)
-    vm.run("sleep 0.5")
+    with Trace(vm, "block/block_bio_queue") as trace:
+        vm.run(f"blkdiscard -f {array}")
+        vm.run("sleep 0.5")
+    dropped = {event.dev for event in trace.events("block_bio_queue") if "D" in event.rwbs}
+    assert dropped == {"9,0"}, "it has to get to the array, and no further"
     assert array.degraded() == 0 and states(array) == before
     all_comes_back(array, first.wanted())
     parity_is_right(array)
