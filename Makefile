@@ -8,8 +8,9 @@ V ?= 0
 Q := $(if $(filter 1,$(V)),,@)
 say = @printf '  %-8s %s\n' '$(1)' '$(2)'
 
-# Debian packages; each fragment adds what its verbs need.
-DEPS := make git ca-certificates
+# Debian packages; each fragment adds what its verbs need: to build what is installed, and the rest.
+BUILD_DEPS := make git ca-certificates
+DEPS :=
 
 .DEFAULT_GOAL := all
 
@@ -24,11 +25,14 @@ include tests/bench/bench.mk
 
 ##@ Everything
 
-.PHONY: all deps help clean
+.PHONY: all deps build-deps help clean
 all: $(BUILD)/llbitmapctl ## build the tool (build/llbitmapctl)
 
 deps: ## install the Debian packages that building and testing need
-	$(Q)./tests/install-deps $(DEPS)
+	$(Q)./tests/install-deps $(BUILD_DEPS) $(DEPS)
+
+build-deps: ## install only those that building the modules, the tool and mdadm needs
+	$(Q)./tests/install-deps $(BUILD_DEPS)
 
 help: ## show this list
 	$(Q)awk -F ':.*## ' '/^##@/ {printf "\n%s\n", substr($$0, 5)} \

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The BPF programs as one skeleton (BPF_SKEL), and the kernel types that they use.
 
-DEPS += python3-minimal dpkg
+BUILD_DEPS += python3-minimal dpkg
 
 CLANG ?= clang
 BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /usr/bin/bpftool) bpftool)

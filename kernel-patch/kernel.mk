@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The kernel side: the series, a tree to edit it in, and modules for a stock Debian kernel.
 
-DEPS += build-essential pahole xz-utils perl
+BUILD_DEPS += build-essential pahole xz-utils perl
 # What make mdadm needs.
-DEPS += dpkg-dev debian-archive-keyring libudev-dev
+BUILD_DEPS += dpkg-dev debian-archive-keyring libudev-dev
 # What only some verbs need: those that build a kernel, and check-series.
 KERNEL_DEPS := bc bison flex libelf-dev libssl-dev python3
 SERIES_DEPS := python3-docutils sparse

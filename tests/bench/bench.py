@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Measures what the bitmap and the tool cost, beside the alternatives, and says if targets are met.
 
-Exit status 1 if one is missed, or could not be measured: the others are shown all the same. Instructions do not depend on how fast or busy the machine is.
+Exit status 1 if one is missed, or could not be measured: the others are shown all the same.
+Instructions do not depend on how fast or busy the machine is.
 """
 import argparse
 import json
+import os
 import pathlib
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -52,7 +55,7 @@ def replays(quick):
                      replay.MAX_INSTRUCTIONS, "valgrind --tool=callgrind llbitmapctl replay FILE")
         replay.generate(path, events)
         yield Figure(f"replay: memory for {events / 1e6:.0f} million events", "MiB",
-                     replay.peak_kib(path)[0] / 1024, replay.MAX_KIB / 1024,
+                     replay.peak_kib(path) / 1024, replay.MAX_KIB / 1024,
                      "llbitmapctl replay FILE", digits=1)
 
 
@@ -63,6 +66,15 @@ GROUPS = {
     "loss": in_vm(loss.measure, loss.TWO_CPUS),
     "replay": replays,
 }
+
+
+def measured_with():
+    """What else figures depend on."""
+    tool = subprocess.run([replay.TOOL, "--version"], stdout=subprocess.PIPE, text=True, check=True)
+    qemu = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, text=True,
+                          check=True)
+    return {"tool": tool.stdout.strip(), "kernel": Environment().kernel["version"],
+            "qemu": qemu.stdout.splitlines()[0], "cpus": os.cpu_count()}
 
 
 def main(argv=None):
@@ -87,7 +99,7 @@ def main(argv=None):
             traceback.print_exc()
             unfinished[group] = f"{type(error).__name__}: {error}"
     if options.json:
-        print(json.dumps({"schema": "llbitmap.bench/1",
+        print(json.dumps({"schema": "llbitmap.bench/1", **measured_with(),
                           "figures": [figure.json() for figure in figures],
                           "unfinished": unfinished}, indent=1))
     else:

@@ -13,6 +13,10 @@ import subprocess
 import sys
 import tempfile
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from measure import measured
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BUILD", TOP / "build"))
 TOOL = BUILD / "llbitmapctl"
@@ -37,11 +41,11 @@ def instructions(path):
 
 
 def peak_kib(path):
-    """Largest resident size of a replay, and its time."""
-    child = subprocess.Popen([TOOL, "replay", path], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    assert status == 0
-    return usage.ru_maxrss, usage.ru_utime + usage.ru_stime
+    """Largest resident size of a replay."""
+    status, kib = measured([TOOL, "replay", path])
+    if status:
+        raise RuntimeError(f"the replay of {path} ended with {status}")
+    return kib
 
 
 def main():
@@ -58,10 +62,10 @@ def main():
                   f"(limit {MAX_INSTRUCTIONS}), {more / (LONG - SHORT):.1f} bytes an event in the file")
         for events in LENGTHS:
             size = generate(path, events)
-            kib, seconds = peak_kib(path)
+            kib = peak_kib(path)
             worst = max(worst, kib)
             print(f"replay: {events} events, {size / 2**20:.0f} MiB: {kib / 1024:.1f} MiB of memory "
-                  f"(limit {MAX_KIB // 1024}), {seconds:.2f} s")
+                  f"(limit {MAX_KIB // 1024})")
     return dearest > MAX_INSTRUCTIONS or worst > MAX_KIB
 
 

@@ -227,8 +227,8 @@ def test_compare_names_differences(tool, tmp_path):
     assert {d["what"] for d in document.json["differences"]} == {"rule stale-all", "Clean Reload"}
 
 
-@pytest.mark.parametrize("text", ["Clean Startwrite\n", "Clean Startwrite Lost\n", "x" * 500,
-                                  "Clean Startwrite Dirty\nClean Startwrite Dirty\n"])
+@pytest.mark.parametrize("text", ["", "# no line\n", "Clean Startwrite\n", "Clean Startwrite Lost\n",
+                                  "x" * 500, "Clean Startwrite Dirty\nClean Startwrite Dirty\n"])
 def test_compare_refuses_nonsense(tool, tmp_path, text):
     path = tmp_path / "table"
     path.write_text(text)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # The tool and its BPF side, as one binary: build/llbitmapctl.
 
-DEPS += gcc libc6-dev clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libzstd-dev libxxhash-dev \
+BUILD_DEPS += gcc libc6-dev clang llvm bpftool libbpf-dev libelf-dev zlib1g-dev libzstd-dev libxxhash-dev \
 	libncurses-dev libcap-dev
 
 # The BPF side, and its skeleton as BPF_SKEL.

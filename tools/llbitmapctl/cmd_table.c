@@ -98,6 +98,15 @@ static unsigned int compare_tables(struct llb_out *out, const struct llb_kernel_
 	return count;
 }
 
+static bool tells_nothing(const struct llb_kernel_table *kernel)
+{
+	for (uint8_t s = 0; s < LLB_NR_STATES; s++)
+		for (uint8_t a = 0; a < LLB_INIT; a++)
+			if (kernel->told[s][a])
+				return false;
+	return true;
+}
+
 static int compare(struct llb_out *out, const char *path)
 {
 	struct llb_kernel_table kernel;
@@ -111,6 +120,8 @@ static int compare(struct llb_out *out, const char *path)
 		return llb_fail(out, LLB_EXIT_DATA,
 				"%s:%u: not a line of a kernel's table; is it another llbitmap?",
 				path, kernel.line);
+	if (tells_nothing(&kernel))
+		return llb_fail(out, LLB_EXIT_DATA, "%s: there is no transition in it", path);
 	if (out->json) {
 		llb_json_begin(out);
 		llb_json_string(out, "kernel_table", path);
