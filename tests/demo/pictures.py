@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`make pictures`: the terminal pictures of README, taken in a VM.
 
-The tool runs on a real terminal of 80x24 in the guest; what it wrote there is shown to a terminal
+The tool runs on a real terminal, 80 columns wide, in the guest; what it wrote there is shown to a terminal
 emulator here, and its screen becomes an SVG.
 """
 import itertools
@@ -17,10 +17,11 @@ from vmtest.disks import DiskOptions
 from vmtest.environment import Environment, build_dir
 from vmtest.machine import VM, VMOptions
 
-COLUMNS, ROWS = 80, 24
+COLUMNS = 80
 PICTURES = pathlib.Path("tools/llbitmapctl/pictures")
-LOAD = ("fio --name=load --filename=/dev/md0 --ioengine=libaio --direct=1 --iodepth=16 --bs=16k "
-        "--rw=randwrite --time_based --runtime=15 --output=/dev/null")
+LOAD = ("fio --filename=/dev/md0 --ioengine=libaio --direct=1 --iodepth=8 --bs=64k --time_based "
+        "--runtime=25 --output=/dev/null --name=write --rw=randwrite --size=200M --rate_iops=60 "
+        "--name=trim --rw=randtrim --offset=200M --size=100M --rate_iops=30")
 # runs a command on a terminal of its own, for some seconds, and keeps what it writes
 ON_A_TERMINAL = """
 import fcntl, os, pty, select, struct, sys, termios, time
@@ -48,12 +49,12 @@ os.waitpid(pid, 0)
 """
 
 
-def picture(typescript, path, title):
-    screen = pyte.Screen(COLUMNS, ROWS)
+def picture(typescript, rows, path, title):
+    screen = pyte.Screen(COLUMNS, rows)
     stream = pyte.ByteStream(screen)
     stream.feed(typescript)
     console = Console(record=True, width=COLUMNS, file=open("/dev/null", "w", encoding="utf-8"))
-    last = max((y for y in range(ROWS) if screen.display[y].strip()), default=0)
+    last = max((y for y in range(rows) if screen.display[y].strip()), default=0)
     for y in range(last + 1):
         text = Text()
         cells = [screen.buffer[y][x] for x in range(COLUMNS)]
@@ -82,8 +83,8 @@ def named(colour):
     return names.get(colour, colour if colour.isalpha() else f"#{colour}")
 
 
-def take(vm, name, command, seconds):
-    vm.run(["python3", "-c", ON_A_TERMINAL, f"/mnt/out/{name}", seconds, ROWS, COLUMNS,
+def take(vm, name, command, seconds, rows):
+    vm.run(["python3", "-c", ON_A_TERMINAL, f"/mnt/out/{name}", seconds, rows, COLUMNS,
             *command.split()], timeout=seconds + 30)
     return (vm.out / name).read_bytes()
 
@@ -96,34 +97,46 @@ def start(modules=""):
     return vm.boot()
 
 
-def top(vm):
-    vm.create_array(level=10, disks=4, assume_clean=False)
-    vm.write("/sys/block/md0/md/llbitmap/daemon_sleep", "1")
+def top(vm, rows):
+    """Writes and discards while a new member is filled."""
+    array = vm.create_array(level=10, disks=4)
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 1)
+    # half of it was written before
+    vm.run("dd if=/dev/zero of=/dev/md0 bs=1M count=300 oflag=direct status=none")
+    array.flush()
+    for limit in ("min", "max"):
+        array.set(f"sync_speed_{limit}", 4000)
+    last = vm.disks[3]
+    array.fail(last)
+    array.remove(last)
+    vm.run(["mdadm", "--zero-superblock", str(last)])
     load = vm.spawn(LOAD)
-    shot = take(vm, "top", "llbitmapctl top", 12)
+    array.add(last)
+    shot = take(vm, "top", "llbitmapctl top", 12, rows)
     load.wait()
     return shot
 
 
-def violation(vm):
+def violation(vm, rows):
     """A kernel that cleans while a member is missing."""
     array = vm.create_array(level=1, disks=2)
     array.set("llbitmap/barrier_idle", "0")
     trouble = vm.spawn(f"sleep 3; dd if=/dev/zero of={array} bs=64k count=3 oflag=direct; "
                        f"mdadm {array} --fail {vm.disks[1]}; sleep 1; "
                        f"echo 1 > {array.sysfs}/llbitmap/flush")
-    shot = take(vm, "violation", "llbitmapctl audit", 20)
+    shot = take(vm, "violation", "llbitmapctl audit", 20, rows)
     trouble.wait()
     return shot
 
 
 def main():
-    for name, shoot, title, modules in (
-            ("top", top, "llbitmapctl top", ""),
-            ("violation", violation, "llbitmapctl audit", sys.argv[1])):
+    for name, shoot, rows, modules in (
+            ("top", top, 24, ""),
+            ("audit", violation, 40, sys.argv[1])):
         vm = start(modules)
         try:
-            picture(shoot(vm), PICTURES / f"{name}.svg", title)
+            picture(shoot(vm, rows), rows, PICTURES / f"{shoot.__name__}.svg", f"llbitmapctl {name}")
         finally:
             vm.stop()
 
