@@ -55,8 +55,11 @@ while on; do
 done
 """
 
+# a recovery is aborted as well, but gets its chance
 SYNCS = r"""
 while on; do
+    read -r degraded < $md/degraded
+    (( degraded && RANDOM % 8 )) && {{ pause 1; continue; }}
     words=(check repair resync check)
     tell $md/sync_action ${{words[RANDOM % 4]}}
     pause $((RANDOM % 2)).$((RANDOM % 10))
@@ -144,8 +147,8 @@ class Round:
 
 
 def audit_begins(vm):
-    vm.run("modprobe -a md-mod dm-delay")
     audit = vm.spawn("exec llbitmapctl audit --json", timeout=36000)
+    # then it watches, and has given up its privileges
     wait_until(vm, lambda: vm.run("grep CapEff /proc/$(pgrep -x llbitmapctl)/status",
                                   check=False).stdout.endswith("\t0000000000000000\n"))
     return audit
@@ -230,8 +233,8 @@ def judge_audit(audit):
 
 def play(vm, one):
     """The round on a VM that was booted for it; raises what is wrong. Gives what was done."""
-    audit = audit_begins(vm)
     array, slow = make_array(vm, one)
+    audit = audit_begins(vm)
     array.wait_sync(300)
     oracle, did = run_loops(vm, array, one)
     slow.plain()

@@ -6,7 +6,7 @@
 # VM tests that bring their own md, or measure, are skipped or say little there
 RACES_TESTS ?= $(wildcard tests/vm/test_*.py)
 
-.PHONY: races races-kernels
+.PHONY: races
 races: kernel-deps all test-helpers ## VM tests and a stress load under KASAN, lockdep and KCSAN (FLAVOUR=, MINUTES=30, SEED=, LEVEL=, BROKEN=)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/races/campaign.py $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(foreach flavour,$(FLAVOUR),--kernel $(flavour)) $(if $(SEED),--seed $(SEED)) \
