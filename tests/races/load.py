@@ -96,6 +96,8 @@ STOPS = r"""
 exec 9> /run/races.lock
 while on; do
     pause $((RANDOM % 8 + 3))
+    read -r degraded < $md/degraded
+    (( degraded && RANDOM % 4 )) && continue
     : > /run/races.gate
     flock 9
     pause 0.$((RANDOM % 8))
