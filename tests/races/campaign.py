@@ -31,6 +31,11 @@ EACH = 300              # seconds of load in one round
 TROUBLE = (AssertionError, CommandFailed, CommandTimeout, VMLost, VMPanic)
 
 
+def loaded(progress):
+    """Seconds of load so far."""
+    return sum(one.get("seconds", 0) for one in progress.done)
+
+
 def one_file(path):
     """(path, passed, what pytest said) of one file of tests."""
     done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--tb=short", "-m", "not long", path],
@@ -86,25 +91,26 @@ def one_round(one, flavour):
 def rounds(flavour, progress, folder, options):
     """The load; True if nothing was found."""
     good = True
-    end = time.monotonic() + options.minutes * 60 - progress.sum("seconds")
     levels = options.level or list(load.LEVELS)
-    while time.monotonic() < end:
+    while (left := options.minutes * 60 - loaded(progress)) > 0:
         number = sum("level" in one for one in progress.done)
-        seconds = min(EACH, max(30, int(end - time.monotonic())))
+        seconds = min(EACH, max(60, int(left)))
         one = load.Round(levels[number % len(levels)], progress.next_seed(number), seconds)
         print(f"{flavour}: {one}", flush=True)
         begin = time.monotonic()
         done, found = one_round(one, flavour)
         progress.add(level=one.level, seed=one.seed, seconds=seconds, found=bool(found), **done)
         print(f"  {done} ({time.monotonic() - begin:.0f} s)", flush=True)
-        end += time.monotonic() - begin - seconds       # the load's own time counts
         if found:
             good = False
             (folder / f"found-{one.seed}").write_text(found, encoding="utf-8")
             print(f"{found}\n(also in {folder / f'found-{one.seed}'})", flush=True)
             if options.broken:
                 break
-    return good
+    missing = load.left_out(progress.done)
+    if missing and not options.broken:
+        print(f"{flavour}: the load does not count, nothing was done of {missing}")
+    return good and not missing
 
 
 def carry_out(options):
@@ -115,8 +121,8 @@ def carry_out(options):
         folder.mkdir(parents=True, exist_ok=True)
         progress = Rounds.load(
             None if options.broken else build_dir() / "races" / f"{flavour}.json", options.seed,
-            lambda old: old.sum("seconds") >= options.minutes * 60)
-        print(f"{flavour}: seed {progress.seed}, {progress.sum('seconds')} s of load and "
+            lambda old: loaded(old) >= options.minutes * 60)
+        print(f"{flavour}: seed {progress.seed}, {loaded(progress)} s of load and "
               f"{sum('file' in one for one in progress.done)} files of tests before", flush=True)
         if not options.broken and options.tests:
             good &= suite(options.tests, progress, folder, options.jobs)
