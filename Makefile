@@ -22,6 +22,7 @@ include tests/mdadm/mdadm.mk
 include tests/demo/demo.mk
 include tests/stateful/stateful.mk
 include tests/bench/bench.mk
+include tests/races/races.mk
 
 ##@ Everything
 

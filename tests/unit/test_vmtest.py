@@ -117,6 +117,26 @@ def test_expected_warning_excuses_its_trace_and_nothing_else():
     assert kernel_log.missing(text, [r"at a\.c", r"at c\.c"]) == [r"at c\.c"]
 
 
+KCSAN = """[ 1.0] before
+[ 2.0] ==================================================================
+[ 2.0] BUG: KCSAN: data-race in first [md_mod] / second [raid1]
+[ 2.1] Call Trace:
+[ 2.2] ==================================================================
+[ 3.0] after
+"""
+
+
+def test_explained_reports_of_a_sanitizer(tmp_path, monkeypatch):
+    known = tmp_path / "known.tsv"
+    known.write_text("# a comment\nin second \\S+ / third\tno\ndata-race in first\tit is counted roughly\n")
+    monkeypatch.setenv("LLBITMAP_KNOWN", str(known))
+    assert not kernel_log.find_trouble(KCSAN)
+    assert "WARNING" in kernel_log.find_trouble(KCSAN + "[ 4.0] WARNING: at a.c\n")
+    assert "third" in kernel_log.find_trouble(KCSAN + KCSAN.replace("first", "third"))
+    monkeypatch.delenv("LLBITMAP_KNOWN")
+    assert "KCSAN" in kernel_log.find_trouble(KCSAN)
+
+
 # -- geometry -------------------------------------------------------------------------------------
 
 def test_near_copies_are_side_by_side():

@@ -74,24 +74,25 @@ class Environment:
 
     @property
     def time_scale(self):
-        """Time-outs in tests are for real hardware; emulation gets this many times more."""
-        return 1 if self.accelerator == "kvm" else 4
-
-    @functools.cached_property
-    def whole_kernel(self):
-        """Directory of a kernel that `make kernel-image` built, with md in it; None: the stock one,
-        with modules of ours."""
-        directory = os.environ.get("LLBITMAP_KERNEL")
-        return pathlib.Path(directory) if directory else None
+        """Time-outs in tests are for real hardware; emulation gets this many times more, and so do
+        debug kernels."""
+        return (1 if self.accelerator == "kvm" else 4) * float(self.kernel.get("slower", 1))
 
     @functools.cached_property
     def kernel(self):
-        """Dictionary: version, image, modules (the kernel's own)."""
-        if self.whole_kernel:
-            text = (self.whole_kernel / "env").read_text(encoding="ascii")
+        """Dictionary: version, image, modules (the kernel's own); headers, unless md is built in;
+        slower, of a debug kernel. The stock one, or that of the directory in LLBITMAP_KERNEL."""
+        directory = os.environ.get("LLBITMAP_KERNEL")
+        if directory:
+            text = (pathlib.Path(directory) / "env").read_text(encoding="ascii")
         else:
             text = run_tool(TOP / "kernel-patch" / "kernel-env")
         return dict(line.split("=", 1) for line in text.splitlines())
+
+    @property
+    def md_built_in(self):
+        """A kernel that `make kernel-image` built: no modules can replace its md."""
+        return "headers" not in self.kernel
 
     @functools.cached_property
     def root(self):
@@ -108,9 +109,9 @@ class Environment:
         LLBITMAP_MODULES says, else for what `make modules` built. A whole kernel takes none.
         """
         choice = choice or os.environ.get("LLBITMAP_MODULES")
-        if self.whole_kernel and choice:
-            raise HarnessError(f"{self.whole_kernel} has md built in: no modules can replace it")
-        if self.whole_kernel or choice == "stock":
+        if self.md_built_in and choice:
+            raise HarnessError("this kernel has md built in: no modules can replace it")
+        if self.md_built_in or choice == "stock":
             return self._module_tree([])
         where = pathlib.Path(choice or build_dir() / "modules" / self.kernel["version"])
         files = sorted(where.glob("*.ko"))

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kernel's console log of a VM, and what in it makes a test fail."""
+import functools
+import os
 import pathlib
 import re
 
@@ -48,11 +50,39 @@ class KernelLog:
         return PANIC in self.text(start)
 
 
+# A sanitizer's report; a line of these ends it as well.
+SANITIZER = re.compile(r"BUG: K[AC]SAN: ")
+RULE = re.compile(r"={60,}$")
+
+
+@functools.lru_cache(maxsize=None)
+def known(path):
+    """Reports of a debug kernel that are explained: lines of a regular expression for the title, a
+    tab, and the explanation."""
+    lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines() if path else []
+    return tuple(re.compile(line.split("\t")[0]) for line in lines
+                 if line and not line.startswith("#"))
+
+
+def without_reports(lines, patterns):
+    """The lines but those of sanitizers' reports whose title one of the patterns matches."""
+    skipping = False
+    for line in lines:
+        if not skipping:
+            skipping = bool(SANITIZER.search(line)) and any(one.search(line) for one in patterns)
+            if not skipping:
+                yield line
+        elif RULE.search(line):
+            skipping = False
+
+
 def find_trouble(text, expected=()):
     """Excerpt from the first line of trouble on, or "". `expected`: regular expressions; a line
-    that one of them matches is no trouble, nor is the call trace right behind it."""
+    that one of them matches is no trouble, nor is the call trace right behind it. Reports that the
+    file LLBITMAP_KNOWN explains are none, either."""
     patterns = [re.compile(pattern) for pattern in expected]
     lines = re.sub(f"{DUMP_BEGIN}.*?({DUMP_END}|$)", "", text, flags=re.DOTALL).splitlines()
+    lines = list(without_reports(lines, known(os.environ.get("LLBITMAP_KNOWN"))))
     excused = False
     for number, line in enumerate(lines):
         if any(pattern.search(line) for pattern in patterns):

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Everything at once against one array: writers and discards that compare their data, a member whose
+bitmap writes are slow, a daemon that cleans each second, members that fail and come back, stop and
+start, sysfs writers, syncs begun and aborted, snapshots, and `llbitmapctl audit` over all of it.
+
+The numbers that are drawn follow from the seed; which step meets which does not.
+"""
+import dataclasses
+import json
+import pathlib
+import random
+import signal
+
+from support import Mapped, on_disk, wait_until
+from vmtest import DiskOptions
+from vmtest.environment import build_helper
+from vmtest.parity import ParityLayout
+
+LEVELS = {1: 3, 10: 4, 5: 3, 6: 4}
+CLEAN = 1
+ORACLE = pathlib.Path(__file__).parent / "oracle.c"
+VM = {"disks": 4, "disk": DiskOptions(size="96M"), "memory": "1536M", "cpus": 3}
+
+# Builtins only, where it can be: a process costs half a second on an emulated debug kernel. Each
+# loop ends by itself, because one that is killed may leave the array half assembled.
+PRELUDE = r"""
+exec 2> /dev/null 8<> <(:)
+RANDOM={seed}
+md={sysfs} b={sysfs}/llbitmap array={array}
+did() {{ echo "$1" >> /run/races.did; }}
+pause() {{ read -rt "$1" -u 8; }}
+tell() {{ echo "$2" > "$1" && did "${{1##*/}}"; }}
+on() {{ ! [ -e /run/races.end ]; }}
+"""
+
+SETTINGS = r"""
+while on; do
+    tell $b/flush 1
+    tell $b/daemon_sleep $((RANDOM % 4 ? 1 : 2)); tell $b/barrier_idle $((RANDOM % 4 ? 0 : 1))
+    echo 0 > $b/daemon_sleep; echo junk > $b/mark
+    first=$((RANDOM % {chunks}))
+    (( RANDOM % 4 )) || tell $b/mark $first-$((first + RANDOM % 9))
+    tell $md/bitmap_set_bits $((RANDOM % {chunks}))
+    pause 0.$((RANDOM % 5))
+done
+"""
+
+READERS = r"""
+while on; do
+    tell $b/snapshot 1
+    for file in $b/* $md/bitmap/* $md/sync_completed $md/degraded /proc/mdstat; do
+        mapfile -t lines < $file
+    done
+    pause 0.$((RANDOM % 3))
+done
+"""
+
+# a recovery is aborted as well, but gets its chance
+SYNCS = r"""
+while on; do
+    read -r degraded < $md/degraded
+    (( degraded && RANDOM % 8 )) && {{ pause 1; continue; }}
+    words=(check repair resync check)
+    tell $md/sync_action ${{words[RANDOM % 4]}}
+    pause $((RANDOM % 2)).$((RANDOM % 10))
+    (( RANDOM % 6 )) || {{ tell $md/sync_action frozen; pause 0.3; }}
+    tell $md/sync_action idle
+    pause $((RANDOM % 3))
+done
+"""
+
+MEMBERS = r"""
+while on; do
+    pause $((RANDOM % 4))
+    if (( RANDOM % 2 )); then
+        mdadm $array --fail {failing} && did fail
+    else
+        tell $md/dev-{failing_name}/state faulty
+    fi
+    for i in {{1..50}}; do mdadm $array --remove {failing} && break; pause 0.2; done
+    pause $((RANDOM % 3))
+    for i in {{1..50}}; do
+        mdadm $array --re-add {failing} && did re-add && break
+        mdadm $array --add {failing} && did add && break
+        pause 0.5
+    done
+    for i in {{1..200}}; do
+        read -r degraded < $md/degraded && [ $degraded = 0 ] && did whole && break
+        on || break
+        pause 0.2
+    done
+done
+"""
+
+STOPS = r"""
+exec 9> /run/races.lock
+while on; do
+    pause $((RANDOM % 8 + 3))
+    read -r degraded < $md/degraded
+    (( degraded && RANDOM % 4 )) && continue
+    : > /run/races.gate
+    flock 9
+    pause 0.$((RANDOM % 8))
+    for i in {{1..40}}; do
+        mdadm --stop $array && did stop && break
+        pause 0.1
+    done
+    if [ $i != 40 ]; then
+        for i in {{1..40}}; do
+            mdadm --assemble --run $array {members} > /run/races.assembly 2>&1
+            [ -e $b/bits ] && did start && break
+            pause 0.5
+        done
+        [ -e $b/bits ] || {{ cat /run/races.assembly; exit 1; }}
+        # a few of the settings of the start are left to the array
+        (( RANDOM % 4 )) && {{ echo 1 > $b/daemon_sleep; echo 0 > $b/barrier_idle; }}
+    fi
+    rm -f /run/races.gate
+    flock -u 9
+done
+"""
+
+LOOPS = {"settings": SETTINGS, "readers": READERS, "syncs": SYNCS, "members": MEMBERS,
+         "stops": STOPS}
+# what must have been done for the load to count
+MUST = ("writes", "discards", "flushes", "compared", "flush", "daemon_sleep", "barrier_idle",
+        "bitmap_set_bits", "snapshot", "sync_action", "stop", "start", "whole")
+
+
+@dataclasses.dataclass
+class Round:
+    level: int
+    seed: int
+    seconds: int
+
+    def __post_init__(self):
+        draw = random.Random(self.seed)
+        disks = LEVELS[self.level]
+        self.slow, self.failing = draw.randrange(disks), draw.randrange(disks)
+        self.delay = draw.choice((3, 20, 60, 150))          # ms
+        self.kib = draw.choice((8, 24, 48)) << 10           # of the array that is written to
+        self.threads = draw.choice((2, 4, 6))
+        self.seeds = {name: draw.randrange(1, 32768) for name in LOOPS}
+
+    def __str__(self):
+        return (f"raid{self.level}, seed {self.seed}: bitmap writes of member {self.slow} take "
+                f"{self.delay} ms, member {self.failing} fails, {self.threads} threads on "
+                f"{self.kib >> 10} MiB")
+
+
+def audit_begins(vm):
+    audit = vm.spawn("exec llbitmapctl audit --json", timeout=36000)
+    # then it watches, and has given up its privileges
+    wait_until(vm, lambda: vm.run("grep CapEff /proc/$(pgrep -x llbitmapctl)/status",
+                                  check=False).stdout.endswith("\t0000000000000000\n"))
+    return audit
+
+
+def make_array(vm, one):
+    members = list(vm.disks[:LEVELS[one.level]])
+    slow = Mapped(vm, "slow", members[one.slow])
+    members[one.slow] = slow
+    slow.delay_writes(one.delay)
+    array = vm.create_array(level=one.level, disks=len(members), members=members,
+                            size=64 << 10, assume_clean=one.level in (1, 10))
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    return array, slow
+
+
+def run_loops(vm, array, one):
+    """Until the writer has ended; gives what it counted, and what the loops did."""
+    vm.run("rm -f /run/races.*; : > /run/races.did")
+    failing = array.members[one.failing]
+    values = {"sysfs": array.sysfs, "array": array, "chunks": array.metadata()["chunks"],
+              "failing": failing, "failing_name": str(failing).rpartition("/")[2],
+              "members": " ".join(map(str, array.members))}
+    patience = one.seconds + 600
+    loops = {name: vm.spawn((PRELUDE + text).format(seed=one.seeds[name], **values), patience)
+             for name, text in LOOPS.items()}
+    counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.seed,
+                     one.kib, one.threads, one.seconds, "/run/races.state"], patience)
+    vm.run(": > /run/races.end")
+    for name, loop in loops.items():
+        ended = loop.wait(check=False)
+        assert ended.rc == 0 or name != "stops", f"it cannot be assembled: {ended.stdout}"
+    did = vm.read("/run/races.did").split()
+    return json.loads(counts.stdout), {name: did.count(name) for name in sorted(set(did))}
+
+
+def make_whole(vm, array):
+    """All members in, everything synced and cleaned."""
+    array.set("sync_action", "idle", check=False)
+    for member in array.members:
+        there = vm.exists(f"{array.sysfs}/dev-{str(member)[5:]}")
+        if there and "faulty" in array.member_state(member):
+            array.remove(member)
+            there = False
+        if not there:
+            array.re_add(member, check=False) or array.add(member)
+    wait_until(vm, lambda: array.degraded() == 0, 120, "it stays degraded")
+    array.wait_in_sync(120)
+    array.wait_sync(300)
+    array.flush()
+
+
+def judge_members(array):
+    """From outside: nothing is left to do, all members have the same states, and where they say
+    Clean, copies and parity are right."""
+    bits = array.bits()
+    assert bits["dirty"] == bits["need sync"] == bits["syncing"] == 0, bits
+    array.settle()
+    states, *others = on_disk(array)
+    assert all(other == states for other in others), "the members' bitmaps differ"
+    images = array.member_images()
+    chunk = images[0].bitmap().chunksize
+    if images[0].level in (4, 5, 6):
+        bad = {sector // chunk for first, last in ParityLayout.of_member(images[0]).wrong_parity(images)
+               for sector in range(first, last + 1)}
+    else:
+        bad = {sector // chunk for first, last in array.unequal()
+               for sector in range(first, last + 1)}
+    wrong = sorted(number for number in bad if states[number] == CLEAN)
+    assert wrong == [], f"copies differ in Clean chunks {wrong}"
+
+
+def judge_audit(audit):
+    audit.signal(signal.SIGINT)
+    report = json.loads(audit.wait(check=False).stdout)
+    assert report["violations"] == 0, json.dumps(report)
+    assert (report["verdict"], report["doubts"]) == ("pass", []), \
+        f"{report['verdict']}: {report['doubts']}"
+    return len(report["loads"])
+
+
+def play(vm, one):
+    """The round on a VM that was booted for it; raises what is wrong. Gives what was done."""
+    array, slow = make_array(vm, one)
+    audit = audit_begins(vm)
+    array.wait_sync(300)
+    oracle, did = run_loops(vm, array, one)
+    slow.plain()
+    make_whole(vm, array)
+    vm.run(["races-oracle", "verify", array, "/run/races.state"], 300)
+    judge_members(array)
+    array.stop()
+    return {**oracle, **did, "loads": judge_audit(audit)}
+
+
+def left_out(rounds):
+    """What none of the rounds did that was to be done."""
+    return [name for name in MUST if not sum(one.get(name, 0) for one in rounds)]
