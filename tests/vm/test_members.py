@@ -199,7 +199,7 @@ def test_member_that_left_while_others_joined(vm):
     array.assemble([first, second])
 
 
-@pytest.mark.parametrize("how", ["added when complete", "complete with fewer"])
+@cases("how", "added when complete", long=["complete with fewer"])
 def test_spare_that_was_a_member(vm, how):
     """It waits while chunks become Clean, so the bitmap no longer says what it missed."""
     array = vm.create_array(level=1, disks=2)

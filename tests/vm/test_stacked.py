@@ -174,7 +174,7 @@ def test_below_a_level_without_bitmap(vm, level):
         assert {number for number in differ if found[0][number] == 1} == set()
 
 
-@cases("level", 0, long=["linear"])
+@cases("level", long=[0, "linear"])
 def test_above_a_level_without_bitmap(vm, level):
     """Members that are striped or joined arrays; one of them may have no discards."""
     lower = [vm.create_array(level=level, disks=2, members=vm.disks[n:n + 2], bitmap="none",

@@ -176,7 +176,7 @@ def test_stop_and_assemble_again_and_again(vm):
 
 
 @pytest.mark.vm(disks=2, cpus=2, disk=DiskOptions(size="96M"), cmdline="slub_debug=FZPU,kmalloc-*")
-@pytest.mark.parametrize("end", ["mdadm --stop {0}", "mdadm --grow {0} --bitmap=none"])
+@cases("end", "mdadm --stop {0}", long=["mdadm --grow {0} --bitmap=none"])
 def test_timer_ends_with_the_bitmap(vm, end):
     """Where memory that is free is poisoned, a timer left in it is a panic: it is due when nobody
     has taken that memory again."""
