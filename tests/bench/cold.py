@@ -6,9 +6,9 @@ clock is the usual one: a bitmap write must take its time for others to come mea
 """
 import random
 import re
-import time
 
 from figure import Figure
+from support import wait_until
 from vmtest import DiskOptions
 
 CHUNKS = 10_000
@@ -42,11 +42,9 @@ def create(vm, level, bitmap="llbitmap"):
 def clean_classic(vm, array):
     """mdadm sets every bit of a classic bitmap at creation, and the kernel clears them in time."""
     array.set("bitmap/time_base", 1)
-    deadline = time.monotonic() + 60 * vm.scale
-    while "(0.0%)" not in vm.run(f"mdadm --examine-bitmap {array.members[0]}").stdout:
-        if time.monotonic() > deadline:
-            raise TimeoutError("the classic bitmap does not become clean")
-        time.sleep(1)
+    look = f"mdadm --examine-bitmap {array.members[0]}"
+    wait_until(vm, lambda: "(0.0%)" in vm.run(look).stdout, 60,
+               "the classic bitmap does not become clean")
 
 
 class Load:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """`make pictures`: the terminal pictures of README, taken in a VM.
 
-The tool runs on a real terminal, 80 columns wide, in the guest; what it wrote there is shown to a terminal
-emulator here, and its screen becomes an SVG.
+The tool runs on a real terminal, 80 columns wide, in the guest; what it wrote there is shown to a
+terminal emulator here, and its screen becomes an SVG.
 """
 import itertools
 import pathlib

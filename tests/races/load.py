@@ -11,10 +11,10 @@ import pathlib
 import random
 import signal
 
+from levels import wrong_sectors
 from support import Mapped, on_disk, wait_until
 from vmtest import DiskOptions
 from vmtest.environment import build_helper
-from vmtest.parity import ParityLayout
 
 LEVELS = {1: 3, 10: 4, 5: 3, 6: 4}
 CLEAN = 1
@@ -212,14 +212,9 @@ def judge_members(array):
     array.settle()
     states, *others = on_disk(array)
     assert all(other == states for other in others), "the members' bitmaps differ"
-    images = array.member_images()
-    chunk = images[0].bitmap().chunksize
-    if images[0].level in (4, 5, 6):
-        bad = {sector // chunk for first, last in ParityLayout.of_member(images[0]).wrong_parity(images)
-               for sector in range(first, last + 1)}
-    else:
-        bad = {sector // chunk for first, last in array.unequal()
-               for sector in range(first, last + 1)}
+    chunk = array.member_images()[0].bitmap().chunksize
+    bad = {sector // chunk for first, last in wrong_sectors(array)
+           for sector in range(first, last + 1)}
     wrong = sorted(number for number in bad if states[number] == CLEAN)
     assert wrong == [], f"copies differ in Clean chunks {wrong}"
 

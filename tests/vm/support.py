@@ -422,6 +422,16 @@ def member_writes(vm, member):
     return int(vm.read(f"/sys/block/{str(member).rpartition('/')[2]}/stat").split()[6])
 
 
+def superblock_is_first(trace, members, after):
+    """Each of the members has it before any of them has data or parity."""
+    queued = [event for event in trace.events("block_bio_queue")
+              if "W" in event.rwbs and event.time > after]
+    data = min(event.time for event in queued if event.sector >= AREA_BEGIN + AREA_SECTORS and
+               event.dev in {member.number for member in members})
+    return all(any(event.dev == member.number and event.sector == 8 and event.time < data
+                   for event in queued) for member in members)
+
+
 def is_in(vm, command, function):
     """Whether the only process of that name is in a function of the kernel, and waits there."""
     return f" {function}+" in vm.run(f"cat /proc/$(pgrep -x {command})/stack", check=False).stdout

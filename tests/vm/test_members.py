@@ -4,7 +4,7 @@ import pytest
 
 from levels import PARITY, cases, first_sector, wrong_sectors
 from support import (HOLD, Trace, errno_of, keep_active, mapped_members, member_writes, on_disk,
-                     states, wait_until, write)
+                     states, superblock_is_first, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -255,16 +255,6 @@ def on_mapped_members(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, members=members, **options)
     keep_active(vm, array, 4096)
     return array, members
-
-
-def superblock_is_first(trace, members, after):
-    """Each of the members has it before any of them has data or parity."""
-    queued = [event for event in trace.events("block_bio_queue")
-              if "W" in event.rwbs and event.time > after]
-    data = min(event.time for event in queued if event.sector > 272 and
-               event.dev in {member.number for member in members})
-    return all(any(event.dev == member.number and event.sector == 8 and event.time < data
-                   for event in queued) for member in members)
 
 
 @cases("level, disks", (10, 4), (5, 3), long=[(1, 2), (6, 4)])

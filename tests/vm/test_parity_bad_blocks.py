@@ -53,12 +53,30 @@ def in_chunks(array, seed, first, end, count=100):
 BEHIND_THE_ROW = (ROW + 1) * RAID_CHUNK / CHUNK
 
 
+def built(array, seed):
+    """Writes to what is around the bad block to be, has all of it synced and cleaned; gives what must
+    be there."""
+    first = in_chunks(array, seed, 12, 30)
+    perform(array, first)
+    resync(array)
+    array.flush()
+    assert set(states(array, 14, 14)) == {"Clean"}
+    return first.wanted()
+
+
+def parted(array, wanted):
+    """What is wanted of the stripe that has the bad block, and of all others."""
+    layout = ParityLayout.of_member(array.member_images()[0])
+    beside = {sector: numbers for sector, numbers in wanted.items()
+              if layout.place(sector)[1] // BLOCK == BAD // BLOCK}
+    return beside, {sector: wanted[sector] for sector in wanted if sector not in beside}
+
+
 def comes_back(array, wanted):
     """As all_comes_back(), where what the bad block would hold is on no member."""
-    layout = ParityLayout.of_member(array.member_images()[0])
-    beside = {sector for sector in wanted if layout.place(sector)[1] // BLOCK == BAD // BLOCK}
-    all_comes_back(array, {sector: wanted[sector] for sector in wanted if sector not in beside})
-    all_comes_back(array, {sector: wanted[sector] for sector in beside}, (ROLE,))
+    beside, others = parted(array, wanted)
+    all_comes_back(array, others)
+    all_comes_back(array, beside, (ROLE,))
 
 
 def cut_short(wanted, plan, done):
@@ -89,11 +107,7 @@ def test_write_to_a_bad_block(vm, level, disks):
     member = members[ROLE]
     data = array.member_images()[0].data_offset
     bad = f"{data + BAD} 8"
-    first = in_chunks(array, 80, 12, 30)
-    perform(array, first)
-    resync(array)
-    array.flush()
-    assert set(states(array, 14, 14)) == {"Clean"}
+    wanted = built(array, 80)
     member.fail(data + BAD, 8)
     # ... and one whose disk takes writes again, in a chunk where nothing was ever written
     name = str(member).rpartition("/")[2]
@@ -107,7 +121,7 @@ def test_write_to_a_bad_block(vm, level, disks):
     assert array.member_state(member)[0] == "in_sync" and array.degraded() == 0
     assert bad in bad_blocks(array, member)
     assert log_of(member.disk, LOG_OUTSIDE) != []
-    wanted = first.wanted() | unbuilt.wanted() | second.wanted()
+    wanted |= unbuilt.wanted() | second.wanted()
     resync(array)
     array.flush()
     assert set(states(array, 14, 14) + states(array, 40, 1)) == {"Clean"}
@@ -179,10 +193,7 @@ def test_recovery_beside_a_bad_block(vm, level, disks):
     member, lost, spare = members[ROLE], members[LOST], members[disks]
     data = array.member_images()[0].data_offset
     bad = f"{data + BAD} 8"
-    first = in_chunks(array, 84, 12, 30)
-    perform(array, first)
-    resync(array)
-    array.flush()
+    wanted = built(array, 84)
     array.set("sync_action", "frozen")      # the spare is for the member that is lost
     member.fail(data + BAD, 8)
     second = in_chunks(array, 85, 20, 21)
@@ -190,7 +201,7 @@ def test_recovery_beside_a_bad_block(vm, level, disks):
     array.flush()
     assert set(states(array, 14, 14)) == {"Clean"}
     assert bad_blocks(array, member) == [bad]
-    wanted = first.wanted() | second.wanted()
+    wanted |= second.wanted()
 
     array.fail(lost)
     # beside the bad block, so that the chunk is NeedSync
@@ -223,9 +234,8 @@ def test_recovery_beside_a_bad_block(vm, level, disks):
         assert bad_blocks(array, spare) == [bad]
         assert log_of(spare.disk, LOG_OUTSIDE) != []
         parity_is_right_elsewhere(array)
-        beside = {sector for sector in wanted if layout.place(sector)[1] // BLOCK == BAD // BLOCK}
-        all_comes_back(array, {sector: numbers for sector, numbers in wanted.items()
-                               if sector not in beside})
+        beside, others = parted(array, wanted)
+        all_comes_back(array, others)
 
         # an error, not old data; and so is a write that would have to know them
         gone = {min(sector for sector in beside if layout.place(sector)[0] == role)
@@ -235,7 +245,7 @@ def test_recovery_beside_a_bad_block(vm, level, disks):
                               f"iflag=direct", check=False)
             assert not vm.run(f"dd if=/dev/zero of={array} bs=512 seek={sector} count=8 "
                               f"oflag=direct conv=notrunc", check=False)
-        there = {sector: wanted[sector] for sector in beside if layout.place(sector)[0] == 0}
+        there = {sector: beside[sector] for sector in beside if layout.place(sector)[0] == 0}
         assert there and wrong(there, lambda *where: read_back(vm, array, *where)) == []
 
         # the log is on the disk, and the next assembly believes no more

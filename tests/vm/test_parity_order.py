@@ -5,8 +5,8 @@ import pytest
 
 from order import check_order, data_writes
 from levels import cases
-from support import (AREA_BEGIN, AREA_SECTORS, ReadyWriter, Trace, begin_write, held, keep_active,
-                     mapped_members, on_disk, states, wait_until, write)
+from support import (ReadyWriter, Trace, begin_write, held, keep_active, mapped_members, on_disk, states,
+                     superblock_is_first, wait_until, write)
 from test_parity import all_comes_back, perform, plan
 from test_write import BLOCK, NOWAIT
 from vmtest import DiskOptions
@@ -118,11 +118,7 @@ def test_member_that_fails_bitmap_writes(vm, slow, level, disks):
     members[0].fail()
     with Trace(vm, "block/block_bio_queue") as trace:
         write(vm, array, 0, 256)        # a whole stripe: nothing is read for it, which takes time
-    failed = trace.events("error")[0].time
-    queued = [event for event in trace.events("block_bio_queue") if "W" in event.rwbs
-              and event.dev in {member.number for member in members[1:]} and event.time > failed]
-    data = min(event.time for event in queued if event.sector >= AREA_BEGIN + AREA_SECTORS)
-    assert [event for event in queued if event.sector == 8 and event.time < data], \
+    assert superblock_is_first(trace, members[1:], trace.events("error")[0].time), \
         "a power cut would have found that member trusted"
     assert array.degraded() == 1 and "faulty" in array.member_state(members[0])
     first = plan(array, 70, count=60)
