@@ -119,6 +119,10 @@ class Campaign:
         for text in self.runner.close():
             self.bad = True
             print(text)
+
+    def give_up(self):
+        """Whatever is under way."""
+        self.runner.drop()
         self.directories.release()
 
     def never_failed(self):
@@ -150,8 +154,9 @@ def carry_out(options):
     campaign = Campaign(options, rounds)
     try:
         campaign.everything()
-    finally:
         campaign.close()
+    finally:
+        campaign.give_up()
     print(f"seed {rounds.seed}: {rounds.sum('faults')} runs, {rounds.sum('wrong')} wrong")
     never = campaign.never_failed()
     if never:

@@ -53,8 +53,7 @@ class Drill:
         answer = stage.create()
         if answer[0]:
             raise Unusable(f"no array can be created any more: {answer[1]}")
-        phases.some_writes(stage)
-        return self._come_to_rest()
+        return phases.some_writes(stage) + self._come_to_rest()
 
     def run(self, phase, fault, aftermath):
         report = Report(self.stage.level, phase.name, fault, aftermath)
@@ -69,7 +68,7 @@ class Drill:
         stage, wrong = self.stage, report.wrong
         wrong += self.begun
         self.begun = []
-        phase.before(stage)
+        wrong += phase.before(stage) or []
         stage.failed, stage.fault = None, fault
         stage.arm(fault)
         wrong += phase.act(stage)
@@ -78,6 +77,7 @@ class Drill:
         stage.fault = Fault()
         wrong += self._judge_outcome(phase, fault, report)
         if stage.running() and stage.has_bitmap():
+            wrong += stage.write((33, 0, 8))        # the array goes on, whatever failed
             wrong += self._aftermath(aftermath)
         else:
             wrong += self._without_bitmap(phase, report)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What is done while a fault waits: each phase of a bitmap's life.
 
-before() prepares, with an array at rest, and is not looked at; act() is what the fault happens to,
+before() prepares, with an array at rest; act() is what the fault happens to,
 and gives what is wrong, as text. `stage.failed` is what the operation said if it failed as it may.
 """
 from .judge import Judge
@@ -16,13 +16,10 @@ class Phase:
     always_works = True         # whatever happens to the bitmap, the array goes on
 
     def before(self, stage):
-        pass
+        """Gives what is wrong, too; None: nothing."""
 
     def act(self, stage):
         raise NotImplementedError
-
-    def after(self, stage):
-        """Back to what other phases begin with."""
 
 
 def places(stage):
@@ -86,9 +83,10 @@ class AssembleAfterCut(Assemble):
     name = "assemble-cut"
 
     def before(self, stage):
-        some_writes(stage)
+        wrong = some_writes(stage)
         stage.tear(5)
         stage.cut()
+        return wrong
 
 
 class Write(Phase):
@@ -106,8 +104,9 @@ class Discard(Phase):
     name = "discard"
 
     def before(self, stage):
-        stage.write((24, 0, 4 * stage.unit), (PAGE_0 - 1, 0, 2 * stage.unit))
+        wrong = stage.write((24, 0, 4 * stage.unit), (PAGE_0 - 1, 0, 2 * stage.unit))
         stage.flush()
+        return wrong
 
     def act(self, stage):
         wrong = stage.discard(24, 2) + stage.discard(PAGE_0 - 1, 2)
@@ -121,7 +120,7 @@ class Daemon(Phase):
     always_works = False        # "flush" says so when the bitmap is given up
 
     def before(self, stage):
-        some_writes(stage)
+        return some_writes(stage)
 
     def act(self, stage):
         stage.failed = stage.set("llbitmap/flush", 1)
@@ -195,7 +194,7 @@ class Rejoin(Phase):
 
     def before(self, stage):
         stage.leave(stage.disks[-1])
-        some_writes(stage)
+        return some_writes(stage)
 
     def act(self, stage):
         said(stage, stage.mdadm("/dev/md0", "--re-add", stage.device(stage.disks[-1])))
@@ -207,7 +206,7 @@ class Stop(Phase):
     name = "stop"
 
     def before(self, stage):
-        some_writes(stage)
+        return some_writes(stage)
 
     def act(self, stage):
         said(stage, stage.stop())
@@ -231,8 +230,9 @@ class Add(Phase):
         stage.remove()
         stage.wipe()
         stage.create(bitmap="none")
-        some_writes(stage)
+        wrong = some_writes(stage)
         stage.hot.clear()
+        return wrong
 
     def act(self, stage):
         stage.failed = stage.add_bitmap()

@@ -163,6 +163,8 @@ class Stage(Rig):
             if self.mdadm("/dev/md0", "--re-add", self.device(disk), seconds=2)[0]:
                 self.mdadm("--zero-superblock", self.device(disk))
                 self.mdadm("/dev/md0", "--add", self.device(disk), seconds=5)
+        if self.level in PARITY:
+            self.set("llbitmap/mark", 3)    # the daemon, which sleeps, would ask for a resync
         if self.settle(len(self.disks), True):
             return []
         return [f"it does not come to rest: {self.members()}, {self.get('sync_action')}, "
