@@ -21,6 +21,7 @@ include tests/model/model.mk
 include tests/mdadm/mdadm.mk
 include tests/demo/demo.mk
 include tests/stateful/stateful.mk
+include tests/faults/faults.mk
 include tests/bench/bench.mk
 include tests/races/races.mk
 

@@ -6,7 +6,7 @@ DEPS += python3-pytest python3-pytest-xdist python3-hypothesis python3-pyte qemu
 
 PYTEST = PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m pytest $(if $(filter 1,$(V)),-v)
 # one invocation, so that its closing line covers them all; what fails fast comes first
-CHECKED := $(wildcard $(addprefix tests/,unit bpf recordings crash stateful mdadm bench races vm))
+CHECKED := $(wildcard $(addprefix tests/,unit bpf recordings crash stateful faults mdadm bench races vm))
 PYTEST_ARGS ?=
 # files side by side: a VM under emulation keeps no more than one CPU busy, and tests also wait
 JOBS ?= $(shell n=$$(($$(nproc) + 1)); [ $$n -gt 4 ] && n=4; echo $$n)

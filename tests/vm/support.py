@@ -401,14 +401,19 @@ def on_disk(array):
     return [image.bitmap().states() for image in array.member_images()]
 
 
+def new_bitmap(image):
+    """Writes the superblock of a new lockless bitmap to a member, as mdadm --create does."""
+    with open(image.path, "r+b") as file:
+        file.seek(AREA_BEGIN * 512)
+        file.write(struct.pack("<II16sQQQIIIII", 0x6d746962, 6, image.array_uuid.bytes, 0, 0,
+                               image.size, 1 << 3, 65536, 5, 0, AREA_SECTORS))
+
+
 def hot_add(vm, array):
     """Gives a running array without bitmap a lockless one. mdadm --grow 4.6 takes the word and
     makes a classic one, so here the superblock of a new bitmap is written from outside."""
     for image in array.member_images():
-        with open(image.path, "r+b") as file:
-            file.seek(AREA_BEGIN * 512)
-            file.write(struct.pack("<II16sQQQIIIII", 0x6d746962, 6, image.array_uuid.bytes, 0, 0,
-                                   image.size, 1 << 3, 65536, 5, 0, AREA_SECTORS))
+        new_bitmap(image)
     for member in array.members:
         vm.run(["blockdev", "--flushbufs", member])
     array.set("bitmap_type", "llbitmap")

@@ -52,6 +52,36 @@ def test_member_that_md_keeps_refuses_the_bitmap(vm):
     array.wait_sync()
 
 
+@pytest.mark.parametrize("level, disks", [(10, 4), (5, 3)])
+def test_bitmaps_of_more_members_fail_than_the_array_can_lose(vm, level, disks):
+    """md would refuse all writes from then on, or end the array. It is the bitmap that goes."""
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, size=65536)
+    keep_active(vm, array, 4096)
+    array.flush()
+    mark = vm.log.size()
+    for member in members[:2]:
+        member.fail()
+    write(vm, array, 5 * CHUNK, pattern=0x61)
+    assert array.degraded() == 1
+    assert "no member takes bitmap writes" in vm.dmesg(mark)
+    write(vm, array, 9 * CHUNK, pattern=0x62)
+    lost, = (member for member in members if "in_sync" not in array.member_state(member))
+    for member in members[:2]:
+        member.plain()
+    array.stop()
+    with Trace(vm) as trace:
+        array.assemble([member for member in members if member != lost], extra=["--run"])
+    assert trace.events("load")[0].decision == "stale"
+    array.add(lost)
+    wait_until(vm, lambda: array.degraded() == 0)
+    array.wait_in_sync()
+    array.wait_sync()
+    for sector, pattern in ((5 * CHUNK, b"a"), (9 * CHUNK, b"b")):
+        assert vm.run(f"dd if={array} bs=4096 skip={sector * 512} iflag=direct,skip_bytes count=1 "
+                      f"status=none").stdout == 4096 * pattern.decode()
+
+
 def test_read_error_while_writes_wait_for_the_superblock(vm):
     """The array's thread must not freeze the array for ones that only it can let go."""
     members = mapped_members(vm, 3)

@@ -271,9 +271,9 @@ class VM:
         return self._begin([do, str(path), data], timeout, op="file", do=do, path=str(path),
                            data=_encode(data)).wait(check)
 
-    def read(self, path):
+    def read(self, path, timeout=60):
         """Contents of a (small) file in the guest, without the space at its ends."""
-        return self._file("read", path).stdout.strip()
+        return self._file("read", path, timeout=timeout).stdout.strip()
 
     def write(self, path, text, check=True):
         """Writes to a file in the guest, sysfs for example, in one write."""

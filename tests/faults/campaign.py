@@ -1,0 +1,185 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Each call of the bitmap that can fail made to fail, in each phase, on each level: `make faults`.
+
+First a run of the phase in which only what it reaches is counted, then one for each time that it
+reaches a point, on the same array. A phase of a level is a piece of work, and so is each group of
+tests with failing devices; pieces that are done are in build/faults/progress.json, and the same
+command goes on after Ctrl-C. The seed chooses what comes after each fault: the array goes on, is
+stopped, or the power is cut.
+
+Exit status: 0 nothing wrong and every point failed (with --broken: something was found), or 1.
+"""
+import argparse
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+TESTS = HERE.parent
+sys.path[:0] = [str(TESTS / name) for name in ("vm", "stateful", "crash", "faults")]
+
+from faultpoints import phases, plan, run
+from vmtest import Environment
+from vmtest.campaign import Rounds, interruptible
+from vmtest.environment import build_dir
+from vmtest.slot import Directories
+
+LEVELS = (1, 10, 5)
+
+# members that fail, by device-mapper; the tests themselves say what must hold
+DEVICES = {
+    "the bitmap of a member fails, and comes back": (
+        "test_members.py::test_member_that_fails_bitmap_writes",
+        "test_members.py::test_member_that_fails_bitmap_set_bits",
+        "test_faults.py::test_member_that_md_keeps_refuses_the_bitmap",
+        "test_faults.py::test_read_error_while_writes_wait_for_the_superblock"),
+    "no member takes the bitmap; the power is cut": (
+        "test_members.py::test_no_member_takes_bitmap_writes",
+        "test_faults.py::test_bitmap_is_given_up_as_the_array_goes_clean"),
+    "the bitmap cannot be read": (
+        "test_faults.py::test_bitmap_is_read_from_one_member",
+        "test_faults.py::test_other_members_have_no_bitmap_either"),
+    "-EAGAIN": ("test_write.py::test_nowait",),
+    "memory is short": ("test_stress.py::test_memory_is_short",),
+}
+
+
+class Campaign:
+    def __init__(self, options, rounds):
+        self.options, self.rounds = options, rounds
+        self.points = run.points()
+        self.directories = Directories()
+        planted = [options.broken] if options.broken else []
+        self.runner = run.Runner(Environment(), self.directories.take("faults"),
+                                 run.modules(*planted))
+        self.bad = rounds.sum("wrong") > 0
+
+    # -- pieces ------------------------------------------------------------------------------------
+
+    def pieces(self):
+        """(name, level, function that does it) of all."""
+        if not self.options.level and not self.options.phase:
+            yield "load", 0, self.load
+        for name in self.options.phase or phases.ALL:
+            for level in self.options.level or LEVELS:
+                yield name, level, self.phase
+        if not self.options.level and not self.options.phase and not self.options.broken:
+            for name in DEVICES:
+                yield name, 0, self.devices
+
+    def load(self, name, level, rng):
+        yield from self.runner.loading()
+
+    def phase(self, name, level, rng):
+        return plan.faults_of(self.runner, self.points, level, name, rng)
+
+    def devices(self, name, level, rng):
+        self.runner.drop()
+        started = time.monotonic()
+        done = subprocess.run(
+            ["/usr/bin/python3", "-m", "pytest", "-q", "-m", "long or not long",
+             *(str(TESTS / "vm" / one) for one in DEVICES[name])],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+        print(f"{name}: {done.stdout.strip().splitlines()[-1]} "
+              f"({time.monotonic() - started:.0f} s)", flush=True)
+        yield Tested(done)
+
+    # -- all of it ------------------------------------------------------------------------------
+
+    def one(self, name, level, work, number):
+        started, faults, wrong, failed = time.monotonic(), 0, 0, set()
+        for report in work(name, level, random.Random(self.rounds.next_seed(number))):
+            faults += 1
+            wrong += bool(report.wrong)
+            failed |= {point for point, (_, fails) in report.hits.items() if fails}
+            if report.wrong or self.options.verbose:
+                print(report, flush=True)
+            if wrong and self.options.broken:
+                break
+        self.rounds.add(piece=name, level=level, faults=faults, wrong=wrong, failed=sorted(failed))
+        where = f"RAID{level} " if level else ""
+        print(f"{where}{name}: {faults} runs, {len(failed)} points failed, {wrong} wrong "
+              f"({time.monotonic() - started:.0f} s)", flush=True)
+        self.bad |= wrong > 0
+
+    def everything(self):
+        done = {(one["piece"], one["level"]) for one in self.rounds.done}
+        for number, (name, level, work) in enumerate(self.pieces()):
+            if (name, level) not in done:
+                self.one(name, level, work, number)
+            if self.bad and self.options.broken:
+                break
+
+    def close(self):
+        for text in self.runner.close():
+            self.bad = True
+            print(text)
+
+    def give_up(self):
+        """Whatever is under way."""
+        self.runner.drop()
+        self.directories.release()
+
+    def never_failed(self):
+        """Points, when all pieces are done."""
+        if self.options.level or self.options.phase or self.options.broken:
+            return []
+        return sorted(set(self.points) - {point for one in self.rounds.done
+                                          for point in one["failed"]})
+
+
+class Tested:
+    """Tests that ran, as a Report."""
+
+    def __init__(self, done):
+        self.hits = {}
+        self.text = done.stdout
+        self.wrong = [f"status {done.returncode}"] if done.returncode else []
+
+    def __str__(self):
+        return self.text
+
+
+def carry_out(options):
+    folder = build_dir() / "faults"
+    folder.mkdir(parents=True, exist_ok=True)
+    part = options.broken or options.level or options.phase
+    rounds = Rounds.load(None if part else folder / "progress.json", options.seed)
+    print(f"seed {rounds.seed}, {len(rounds.done)} pieces of work are done", flush=True)
+    campaign = Campaign(options, rounds)
+    try:
+        campaign.everything()
+        campaign.close()
+    finally:
+        campaign.give_up()
+    print(f"seed {rounds.seed}: {rounds.sum('faults')} runs, {rounds.sum('wrong')} wrong")
+    never = campaign.never_failed()
+    if never:
+        print(f"never failed: {', '.join(never)}")
+    if not part:
+        rounds.path.rename(rounds.path.with_name("last.json"))     # the next call begins anew
+    return int((campaign.bad or bool(never)) != bool(options.broken))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, help="what comes after each fault")
+    parser.add_argument("--level", type=int, action="append", choices=(1, 10, 5, 6),
+                        help="only this level (again for more)")
+    parser.add_argument("--phase", action="append", choices=phases.ALL,
+                        help="only this phase (again for more)")
+    parser.add_argument("--broken", metavar="NAME",
+                        help="with modules that have this bug of planted/: it must be found")
+    parser.add_argument("--verbose", action="store_true", help="a line for each run")
+    options = parser.parse_args()
+    return interruptible(lambda: carry_out(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

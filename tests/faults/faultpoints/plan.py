@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Which faults there are in a phase, from what it reached when nothing failed."""
+from .drill import AFTERMATHS
+from .stage import DISKS, Fault
+
+MOST = 6                # of the times that a phase reaches a point
+ALWAYS = 1_000_000
+
+
+def occurrences(point, hits):
+    """The first ones, and the last. Where nothing can go wrong but the reserve, these two."""
+    most = 1 if point.called == "mempool_alloc" else MOST
+    return sorted({*range(1, min(hits, most) + 1), hits})
+
+
+def of_point(point, hits, level):
+    """Faults: each time that it is reached; of I/O, said to have failed as well, -EAGAIN, of all
+    members once, and all of it from some time on."""
+    faults = [Fault(point.name, nth) for nth in occurrences(point, hits)]
+    if not point.io:
+        return faults
+    members = DISKS[level]
+    for kind in point.kinds[1:]:
+        faults += [Fault(point.name, nth, 1, kind) for nth in sorted({1, min(hits, members)})]
+    if hits >= members:
+        faults.append(Fault(point.name, 1, members))
+    starts = {1, members + 1, hits // 2 + 1} & set(range(1, hits + 1))
+    return faults + [Fault(point.name, nth, ALWAYS) for nth in sorted(starts)]
+
+
+def one_of_point(point, hits, rng):
+    """Some fault of it."""
+    return Fault(point.name, rng.choice(occurrences(point, hits)[:2]), rng.choice((1, 1, ALWAYS))
+                 if point.io else 1, rng.choice(point.kinds))
+
+
+def faults_of(runner, points, level, phase, rng):
+    """Does all faults of a phase; the Reports, that of counting first."""
+    counted = runner.run(level, phase, Fault())
+    yield counted
+    for name in sorted(set(counted.hits) & set(points)):
+        for fault in of_point(points[name], counted.hits[name][0], level):
+            yield runner.run(level, phase, fault, rng.choice(AFTERMATHS))

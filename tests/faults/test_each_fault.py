@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The short form of `make faults`: each call that can fail does so once, on RAID1."""
+import os
+import random
+import re
+
+import pytest
+
+from faultpoints import run
+from faultpoints.plan import faults_of
+from faultpoints.short import Short
+from levels import cases
+
+# chooses which time a call fails, how, and what comes after it
+SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 30))
+
+
+@pytest.fixture
+def runner(vm_environment, vm_directories):
+    """runner(*planted): a Runner, closed at the end."""
+    if vm_environment.whole_kernel:
+        pytest.skip("exchanges md's modules, and this kernel has md built in")
+    runners = []
+
+    def make(*planted):
+        runners.append(run.Runner(vm_environment, vm_directories.take("faults"),
+                                  run.modules(*planted)))
+        return runners[-1]
+
+    yield make
+    for one in runners:
+        one.drop()
+
+
+def test_each_call_fails_once(runner):
+    print(f"\nseed {SEED}")
+    one, points = runner(), run.points()
+    short = Short(one, points, SEED).run()
+    wrong = short.wrong + one.close()
+    assert not wrong, "\n".join([f"FAULTS_SEED={SEED}", *wrong])
+    assert short.failed >= set(points), f"never failed: {sorted(set(points) - short.failed)}"
+
+
+# bug of planted/: (the phase that shows it, the point whose faults do, what is said of it)
+PLANTED = {
+    "disk-left-behind": ("assemble", "llb_create_disk:bdev_file_alloc",
+                         "the hidden disk is still there"),
+    "page-leaked": ("grow", "llb_page_init:percpu_ref_init", "not given back: memory"),
+    "page-without-bits": ("assemble", "llb_page_init:kcalloc", "VMPanic"),
+    "write-error-ignored": ("write", "llb_send:submit_bio_wait", "says Clean or Unwritten"),
+    "failed-member-kept": ("write", "llb_submit_pages:submit_bio_noacct",
+                           "says Clean or Unwritten"),
+    "given-up-in-silence": ("write", "llb_send:submit_bio_wait", "says Clean or Unwritten"),
+    "flush-error-ignored": ("daemon", "llb_flush_members:blkdev_issue_flush",
+                            "says Clean or Unwritten"),
+    "never-resumed": ("daemon", "llb_flush_members:blkdev_issue_flush", "percpu_ref_kill"),
+}
+QUICK = "disk-left-behind"
+
+
+@cases("name", QUICK, long=[name for name in PLANTED if name != QUICK])
+def test_planted_bug_is_found(runner, name):
+    """In the phase that shows it, by the faults that make faults has of the point."""
+    phase, point, said = PLANTED[name]
+    points = {point: run.points()[point]}
+    for report in faults_of(runner(name), points, 1, phase, random.Random(SEED)):
+        print(report)
+        if report.wrong:
+            assert re.search(said, "\n".join(report.wrong)), report
+            return
+    pytest.fail("nothing was found")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the judge must find, and let pass, on the members of a small array; without a VM."""
+import os
+import subprocess
+import types
+
+import pytest
+
+from faultpoints.judge import Judge
+from sidebyside.contents import content
+from vmtest.environment import VM_DIR
+from vmtest.geometry import Layout
+from vmtest.member import BITMAP_HEADER, Member
+
+CHUNK = 128
+
+
+@pytest.fixture
+def stage(tmp_path):
+    """A RAID1 of two that was stopped cleanly: some chunks are Clean, others Unwritten."""
+    images = {}
+    for disk, letter in enumerate("ab"):
+        path = tmp_path / letter
+        subprocess.run(["zstd", "-q", "-d", VM_DIR / "images" / f"raid1-discarded.{letter}.img.zst",
+                        "-o", path], check=True)
+        images[disk] = Member(path)
+    states = images[0].bitmap().states()
+    return types.SimpleNamespace(
+        level=1, unit=CHUNK, images=lambda: images, layout=lambda: Layout.of_member(images[0]),
+        clean=states.index(1), unwritten=states.index(0), hot=set(), touched=set(), written={})
+
+
+def put(image, sector, data):
+    with open(image.path, "r+b") as file:
+        os.pwrite(file.fileno(), data, sector * 512)
+
+
+def set_state(image, chunk, state):
+    start = (image.super_offset + image.bitmap_offset) * 512
+    with open(image.path, "r+b") as file:
+        os.pwrite(file.fileno(), bytes([state]), start + BITMAP_HEADER + chunk)
+
+
+def found(stage):
+    return Judge(stage).findings()
+
+
+def test_nothing_is_wrong(stage):
+    stage.touched = {stage.clean, stage.unwritten}
+    assert found(stage) == []
+
+
+def test_written_and_clean(stage):
+    stage.hot = {stage.clean}
+    assert [text for text in found(stage) if "says Clean or Unwritten" in text]
+    for image in stage.images().values():
+        set_state(image, stage.clean, 2)
+    assert found(stage) == []
+
+
+def test_written_and_unwritten_on_one_member(stage):
+    stage.hot = {stage.unwritten}
+    set_state(stage.images()[0], stage.unwritten, 2)
+    text, = found(stage)
+    assert text.startswith("disk 1 says")
+
+
+def test_clean_and_unequal(stage):
+    stage.touched = {stage.clean}
+    image = stage.images()[1]
+    put(image, image.data_offset + stage.clean * CHUNK + 5, b"other" * 100)
+    text, = found(stage)
+    assert "copies or parity differ" in text
+    for image in stage.images().values():
+        set_state(image, stage.clean, 3)
+    assert found(stage) == []
+
+
+def test_forgotten(stage):
+    sector = stage.clean * CHUNK
+    stage.written = {sector: 7}
+    assert [text for text in found(stage) if "is not what was written" in text]
+    for image in stage.images().values():
+        put(image, image.data_offset + sector, content(7, sector, 8))
+    assert found(stage) == []
+
+
+def test_bitmap_that_is_given_up_says_nothing(stage):
+    """The array has moved on past it."""
+    stage.hot = {stage.clean}
+    for image in stage.images().values():
+        start = (image.super_offset + image.bitmap_offset) * 512
+        with open(image.path, "r+b") as file:
+            os.pwrite(file.fileno(), bytes(8), start + 24)      # events
+    assert found(stage) == []
