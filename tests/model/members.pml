@@ -60,9 +60,26 @@ bit  losable[2];	/* the newest may still be lost from the member's cache */
 bit  failing;		/* member 1 fails every request from now on */
 
 bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, promise_7_skips,
-	promise_8_cleared, promise_9_believed, outdated_needlessly;
+	promise_8_cleared, promise_9_believed, outdated_needlessly, refused_needlessly;
 
 #define SAME (!unlike && !losable[0] && !losable[1])
+
+/* llb_events_recorded(): no member's superblock counts less; 0 if one is missing */
+#define NOT_AHEAD(count) (count < events -> count : events)
+#if defined(BUG_CLEANS_WHILE_DEGRADED)
+#define RECORDED events
+#elif defined(BUG_CLEARED_BEFORE_RECORDED)
+#define RECORDED (DEGRADED -> 0 : events)
+#else
+#define RECORDED (DEGRADED -> 0 : (PRESENT && sb_events[1] < sb_events[0] -> NOT_AHEAD(sb_events[1]) : \
+								       NOT_AHEAD(sb_events[0])))
+#endif
+
+#if defined(BUG_CLEARED_NOT_KEPT) || defined(BUG_CLEARED_AFTER_CLEAN)
+#define CLEARED_IS(count) true
+#else
+#define CLEARED_IS(count) (cleared == count)
+#endif
 
 /*
  * What an assembly makes of the superblocks: md_kick... of who is more than one behind
@@ -324,22 +341,38 @@ flush:	   /* llb_clean_drained() */
 	   }
 	   do
 	   :: atomic {
-		seen_events = events;
-#ifndef BUG_CLEANS_WHILE_DEGRADED
+		seen_events = RECORDED;
 		if
-		:: DEGRADED -> goto resume
+		:: !seen_events -> goto resume
 		:: else
-		fi;
-#endif
+		fi
 	      }
 #ifndef BUG_CLEARED_NOT_KEPT
 	      if	/* llb_write_events_cleared() */
 	      :: cleared != seen_events ->
 #ifndef BUG_CLEARED_AFTER_CLEAN
-		header_cleared = seen_events;
-		write_header();
+		if
+#ifdef BUG_CLEARED_STALE
+		:: header_cleared = seen_events; write_header(); cleared = seen_events
+#else
+		:: atomic {
+			RECORDED == seen_events -> header_cleared = seen_events;
+			if	/* lower is on the safe side at once */
+			:: cleared > seen_events -> cleared = seen_events
+			:: else
+			fi
+		   }
+		   write_header();
+		   atomic {
+			if	/* md may have lowered it meanwhile */
+			:: header_cleared == seen_events -> cleared = seen_events
+			:: else
+			fi
+		   }
+		:: RECORDED != seen_events
 #endif
-		cleared = seen_events
+		fi
+#endif
 	      :: else
 	      fi;
 #endif
@@ -349,7 +382,7 @@ flush:	   /* llb_clean_drained() */
 		:: else
 		fi;
 		if
-		:: events == seen_events ->
+		:: RECORDED == seen_events && CLEARED_IS(seen_events) ->
 			if
 #ifdef BUG_CLEANS_WHILE_DEGRADED
 			:: state == DIRTY -> state = CLEAN
@@ -435,6 +468,10 @@ end:	do
 		saved = (sb_role <= ROLE_FILL);
 #else
 		saved = (sb_role <= ROLE_FILL && sb_events[1] >= cleared);
+#endif
+#if !defined(OTHERS) && !defined(LOADING)
+		/* nothing was cleaned since it left */
+		PROMISE(refused_needlessly, sb_role != ROLE_IN || saved);
 #endif
 #ifndef BUG_SPARE_KEEPS_ITS_SLOT
 		/* nobody is missing: what it does not get from now on is not remembered for it */

@@ -3,8 +3,8 @@
 import pytest
 
 from levels import cases
-from support import (AREA_BEGIN, AREA_SECTORS, HEADER, Trace, begin_write, hot_add, keep_active,
-                     mapped_members, on_disk, reboot, states, wait_until, write)
+from support import (AREA_BEGIN, AREA_SECTORS, HEADER, Trace, begin_flush, begin_write, held,
+                     hot_add, keep_active, mapped_members, on_disk, reboot, states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -229,6 +229,34 @@ def test_member_fails_as_the_array_goes_clean(vm):
     reboot(vm, array)
     array.assemble()
     assert array.degraded() == 1
+
+
+def test_member_fails_as_the_array_goes_active(vm):
+    """md counts on, and a member fails that was not told yet. It missed nothing: the bitmap, flushed
+    just then, takes it back."""
+    members, array = active_for_now(vm)
+    go_clean(array)
+    wait_until(vm, lambda: array.get("array_state") == "clean")
+    assert array.bits()["dirty"] == 1
+    events = array.member_images()[1].events
+    with held(members) as gate, Trace(vm, "block/block_bio_queue") as trace:
+        writer = begin_write(vm, array, 5 * CHUNK)
+        wait_until(vm, lambda: {event.dev for event in trace.recorded("block_bio_queue")
+                                if event.sector == AREA_BEGIN} >= {m.number for m in members})
+        flush = begin_flush(vm, trace, array)
+        wait_until(vm, lambda: {event.dev for event in trace.recorded("block_bio_queue")
+                                if event.rwbs.startswith("F")} >= {m.number for m in members})
+        vm.run("sleep 1")       # what comes next leaves no trace
+        array.fail(members[1])
+        gate.open()
+        writer.wait()
+        flush.wait()
+    array.remove(members[1])
+    assert array.member_images()[1].events == events
+    array.re_add(members[1])
+    array.wait_in_sync()
+    array.wait_sync()
+    assert array.unequal() == []
 
 
 @pytest.mark.parametrize("held", ["superblock", "bitmap"])

@@ -122,8 +122,13 @@ class Scene:
         process = self.vm.spawn(
             [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
              seconds, unit, *(where or windows(array.size() // 512, unit))])
-        if meanwhile:
-            meanwhile(self, array)
+        try:
+            if meanwhile:
+                meanwhile(self, array)
+        except BaseException:
+            process.signal()            # its marks are not for the next recording
+            process.wait(check=False)
+            raise
         said = process.wait().stdout.strip()
         array.wait_sync()
         array.stop()
