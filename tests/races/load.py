@@ -120,11 +120,20 @@ while on; do
 done
 """
 
+# on a slow machine the time may be over before each of them was done
+ENOUGH = r"""
+for word in {must}; do
+    until grep -qx $word /run/races.did; do pause 1; on || exit; done
+done
+: > /run/races.enough
+"""
+
 LOOPS = {"settings": SETTINGS, "readers": READERS, "syncs": SYNCS, "members": MEMBERS,
-         "stops": STOPS}
-# what must have been done for the load to count
-MUST = ("writes", "discards", "flushes", "compared", "flush", "daemon_sleep", "barrier_idle",
-        "bitmap_set_bits", "snapshot", "sync_action", "stop", "start", "whole")
+         "stops": STOPS, "enough": ENOUGH}
+# what must have been done for the load to count: by the loops, and by the writers
+DID = ("flush", "daemon_sleep", "barrier_idle", "bitmap_set_bits", "snapshot", "sync_action", "stop",
+       "start", "whole")
+MUST = ("writes", "discards", "flushes", "compared", *DID)
 
 
 @dataclasses.dataclass
@@ -169,13 +178,13 @@ def make_array(vm, one):
 
 
 def run_loops(vm, array, one):
-    """Until the writer has ended; gives what it counted, and what the loops did."""
+    """Until the writers have ended; gives what it counted, and what the loops did."""
     vm.run("rm -f /run/races.*; : > /run/races.did")
     failing = array.members[one.failing]
     values = {"sysfs": array.sysfs, "array": array, "chunks": array.metadata()["chunks"],
               "failing": failing, "failing_name": str(failing).rpartition("/")[2],
-              "members": " ".join(map(str, array.members))}
-    patience = one.seconds + 600
+              "members": " ".join(map(str, array.members)), "must": " ".join(DID)}
+    patience = one.seconds * 10 + 600       # see LONGEST in oracle.c
     loops = {name: vm.spawn((PRELUDE + text).format(seed=one.seeds[name], **values), patience)
              for name, text in LOOPS.items()}
     counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.seed,

@@ -11,7 +11,8 @@
  * number of the write that came last; 0: nothing is promised, as it was never written, or discarded.
  *
  * Who wants to stop the array makes the file GATE and then takes the lock LOCK, which is free as soon
- * as every thread has ended what it does and closed the device.
+ * as every thread has ended what it does and closed the device. Who needs more time than SECONDS has
+ * until the file ENOUGH is there, but not for ever.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -30,15 +31,17 @@
 
 #define GATE "/run/races.gate"
 #define LOCK "/run/races.lock"
+#define ENOUGH "/run/races.enough"
 #define SECTOR 512
 #define RUN 32u			/* sectors */
 #define LARGEST 2048u		/* sectors of one request */
 #define PATIENCE 600		/* seconds until the device has to be there again */
+#define LONGEST 10		/* times SECONDS */
 
 static const char *device;
 static unsigned int threads, sectors, scratch;	/* sector where it begins */
 static uint32_t *wanted;
-static time_t end;
+static time_t started, seconds;
 static uint64_t written, compared, discarded, flushed, refused;
 
 struct thread {
@@ -54,6 +57,13 @@ static void die(const char *what, unsigned int sector, unsigned int count)
 	fprintf(stderr, "races-oracle: %s of %u sectors from %u on: %s\n", what, count, sector,
 		strerror(errno));
 	exit(1);
+}
+
+static int over(void)
+{
+	time_t spent = time(NULL) - started;
+
+	return spent >= seconds && (spent >= LONGEST * seconds || !access(ENOUGH, F_OK));
 }
 
 static uint32_t draw(struct thread *t, uint32_t below)
@@ -166,7 +176,7 @@ static void discard_some(int fd, unsigned int first, unsigned int count)
 
 static int open_device(int lock)
 {
-	time_t begin = time(NULL);
+	time_t since = time(NULL);
 
 	for (;;) {
 		while (!access(GATE, F_OK))
@@ -177,7 +187,7 @@ static int open_device(int lock)
 
 		if (fd >= 0)
 			return fd;
-		if (time(NULL) > begin + PATIENCE)
+		if (time(NULL) > since + PATIENCE)
 			die("open", 0, 0);
 		flock(lock, LOCK_UN);
 		usleep(20000);
@@ -191,10 +201,10 @@ static void *work(void *argument)
 
 	if (posix_memalign((void **)&t->buffer, 4096, LARGEST * SECTOR))
 		die("memory", 0, 0);
-	while (time(NULL) < end) {
+	while (!over()) {
 		int fd = open_device(lock);
 
-		for (unsigned int n = 1 + draw(t, 30); n && time(NULL) < end && access(GATE, F_OK); n--) {
+		for (unsigned int n = 1 + draw(t, 30); n && !over() && access(GATE, F_OK); n--) {
 			unsigned int first, count, what = draw(t, 32);
 
 			choose(t, &first, &count);
@@ -272,7 +282,8 @@ int main(int argc, char **argv)
 	sectors = strtoul(argv[4], NULL, 0) * 2;
 	threads = strtoul(argv[5], NULL, 0);
 	scratch = sectors / 8 * 7 / RUN * RUN;
-	end = time(NULL) + strtoul(argv[6], NULL, 0);
+	started = time(NULL);
+	seconds = strtoul(argv[6], NULL, 0);
 	wanted = calloc(sectors, sizeof(*wanted));
 	write_all(strtoull(argv[3], NULL, 0), argv[7]);
 	return 0;
