@@ -53,7 +53,7 @@ PLANTED = {
     "given-up-in-silence": ("write", "llb_send:submit_bio_wait", "says Clean or Unwritten"),
     "flush-error-ignored": ("daemon", "llb_flush_members:blkdev_issue_flush",
                             "says Clean or Unwritten"),
-    "never-resumed": ("daemon", "llb_flush_members:blkdev_issue_flush", "percpu_ref_kill"),
+    "never-resumed": ("daemon", "llb_flush_members:blkdev_issue_flush", "llb_page_enter_slow"),
 }
 QUICK = "disk-left-behind"
 
