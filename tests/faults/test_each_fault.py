@@ -66,7 +66,7 @@ PLANTED = {
     "flush-error-ignored": ("daemon", "llb_flush_members:blkdev_issue_flush",
                             "says Clean or Unwritten"),
     "last-member-failed": ("daemon", "llb_flush_members:blkdev_issue_flush",
-                           r"a write to sector \d+ gave EIO"),
+                           r"a write to sector \d+ gave write: EIO"),
     "never-resumed": ("daemon", "llb_flush_members:blkdev_issue_flush", "llb_page_enter_slow"),
 }
 
