@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The short form of `make faults`: each call that can fail does so once, on RAID1."""
+"""The short forms of `make faults`, on RAID1: each call that can fail does so once, or a few do."""
 import os
 import random
 import re
@@ -8,8 +8,7 @@ import pytest
 
 from faultpoints import run
 from faultpoints.plan import faults_of
-from faultpoints.short import Short
-from levels import cases
+from faultpoints.short import FEW, Short
 
 # chooses which time a call fails, how, and what comes after it
 SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 30))
@@ -18,7 +17,7 @@ SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 30))
 @pytest.fixture
 def runner(vm_environment, vm_directories):
     """runner(*planted): a Runner, closed at the end."""
-    if vm_environment.whole_kernel:
+    if vm_environment.md_built_in:
         pytest.skip("exchanges md's modules, and this kernel has md built in")
     runners = []
 
@@ -32,13 +31,26 @@ def runner(vm_environment, vm_directories):
         one.drop()
 
 
-def test_each_call_fails_once(runner):
+def fail(one, points, **which):
+    """The points that failed; nothing was wrong."""
     print(f"\nseed {SEED}")
-    one, points = runner(), run.points()
-    short = Short(one, points, SEED).run()
+    short = Short(one, points, SEED, **which).run()
     wrong = short.wrong + one.close()
     assert not wrong, "\n".join([f"FAULTS_SEED={SEED}", *wrong])
-    assert short.failed >= set(points), f"never failed: {sorted(set(points) - short.failed)}"
+    return short.failed
+
+
+def test_some_calls_fail(runner):
+    """Others each time."""
+    points = run.points()
+    assert len(fail(runner(), points, **FEW) & set(points)) >= FEW["most"]
+
+
+@pytest.mark.long
+def test_each_call_fails_once(runner):
+    points = run.points()
+    failed = fail(runner(), points)
+    assert failed >= set(points), f"never failed: {sorted(set(points) - failed)}"
 
 
 # bug of planted/: (the phase that shows it, the point whose faults do, what is said of it)
@@ -53,12 +65,14 @@ PLANTED = {
     "given-up-in-silence": ("write", "llb_send:submit_bio_wait", "says Clean or Unwritten"),
     "flush-error-ignored": ("daemon", "llb_flush_members:blkdev_issue_flush",
                             "says Clean or Unwritten"),
-    "never-resumed": ("daemon", "llb_flush_members:blkdev_issue_flush", "percpu_ref_kill"),
+    "last-member-failed": ("daemon", "llb_flush_members:blkdev_issue_flush",
+                           r"a write to sector \d+ gave write: EIO"),
+    "never-resumed": ("daemon", "llb_flush_members:blkdev_issue_flush", "llb_page_enter_slow"),
 }
-QUICK = "disk-left-behind"
 
 
-@cases("name", QUICK, long=[name for name in PLANTED if name != QUICK])
+@pytest.mark.long
+@pytest.mark.parametrize("name", PLANTED)
 def test_planted_bug_is_found(runner, name):
     """In the phase that shows it, by the faults that make faults has of the point."""
     phase, point, said = PLANTED[name]

@@ -19,8 +19,6 @@ static int seen_to(__u8 from, __u8 action, __u32 flags)
 		return 1;
 	if (action == LLB_INIT)
 		return from != LLB_NONE;
-	if (from == LLB_NONE)
-		return 1;
 	/* such bytes are found at load, and nowhere else */
 	return from >= LLB_NR_STATES &&
 	       ((action != LLB_RELOAD && action != LLB_STALE) || !(flags & LLB_F_BAD_BYTE));

@@ -50,7 +50,8 @@ def test_its_tests_exist(name):
 
 
 PLANTED = sorted([*(VM_TESTS / "bugs").glob("*.patch"),
-                  *(TOP / "tests/crash/mutations").glob("*.patch")])
+                  *(TOP / "tests/crash/mutations").glob("*.patch"),
+                  *(TOP / "tests/faults/planted").glob("*.patch")])
 
 
 @pytest.mark.parametrize("patch", PLANTED, ids=lambda patch: patch.stem)

@@ -88,12 +88,9 @@ def lawful(state, action, to, flags):
     """The specification's answer: may this happen? States are names, 'None' or numbers above 4."""
     if to not in STATES or to == state:
         return False
-    bad = state not in STATES and state != "None"
     if action == "Init":
         return state == "None" and to == ("Clean" if "assume-clean" in flags else "Unwritten")
-    if state == "None":
-        return False
-    if bad:
+    if state not in STATES:         # None is the byte 0xff
         return action in ("Reload", "Stale") and "bad-byte" in flags and to == "NeedSync"
     if action in ("Startsync", "Endsync", "Abortsync") and "check" in flags:
         return False

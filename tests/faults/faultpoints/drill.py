@@ -143,7 +143,7 @@ class Drill:
         if not stage.running():
             if not stage.images():                  # the creation failed
                 return self.fresh()
-            answer = stage.assemble()
+            answer = stage.assemble_any()
             if answer[0]:
                 return [f"it cannot be assembled again: {answer[1]}"]
         stage.settle()

@@ -180,10 +180,16 @@ class Join(Phase):
         said(stage, stage.mdadm("/dev/md0", "--add", stage.device(spare)))
         if stage.failed:
             return []
-        gone = stage.disks.pop(0)
-        stage.disks.append(spare)
-        stage.mdadm("/dev/md0", "--fail", stage.device(gone))
+        gone = stage.disks[0]
+        answer = stage.mdadm("/dev/md0", "--fail", stage.device(gone))
         stage.settle()
+        if answer[0]:               # the fault took another one already, which is replaced
+            members = stage.members()
+            gone = next((disk for disk in stage.disks if not members.get(disk)), None)
+            if gone is None:
+                return [f"no member can be failed: {answer[1]}"]
+        stage.disks.remove(gone)
+        stage.disks.append(spare)
         stage.mdadm("/dev/md0", "--remove", stage.device(gone), seconds=5)
         return []
 

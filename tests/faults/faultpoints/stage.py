@@ -53,6 +53,7 @@ class Stage(Rig):
         self.number = 0             # of the last write
         self.fault = Fault()        # that waits
         self.failed = None          # what an operation said, or None
+        self.hole = False           # a cut left an array with parity and without a member
         self.disks, self.written, self.hot, self.touched = [], {}, set(), set()
         self.take(level)
         self.begin()
@@ -98,6 +99,7 @@ class Stage(Rig):
 
     def wipe(self):
         """The disks are empty."""
+        self.hole = False
         self.disks = list(range(DISKS[self.level]))
         self.written, self.hot, self.touched = {}, set(), set()
         for disk in self.vm.disks:
@@ -121,12 +123,25 @@ class Stage(Rig):
         self.at_rest()
         return answer
 
-    def assemble(self):
-        answer = self.mdadm("--assemble", "/dev/md0", "--run", *map(self.device, self.disks))
+    def assemble(self, *how):
+        answer = self.mdadm("--assemble", "/dev/md0", "--run", *how,
+                            *map(self.device, self.disks))
         if answer[0] == 0:
             self.mdadm("--readwrite", "/dev/md0")
         self.at_rest()
         return answer
+
+    def assemble_any(self):
+        """As assemble(). What was being written without a member at a cut may be lost, so md must
+        not start that array unless it is told to."""
+        hole, self.hole = self.hole, False
+        answer = self.assemble()
+        if not hole:
+            return answer
+        if answer[0] == 0:
+            return [1, "it has started without a member, though it was not clean"]
+        self.mdadm("--stop", "/dev/md0")        # what mdadm left in pieces
+        return self.assemble("--force")
 
     def at_rest(self):
         """Nothing happens that nobody asked for."""
@@ -294,6 +309,7 @@ class Stage(Rig):
         """As if the power was cut: the array goes, and superblocks and bitmaps are put back to what
         they were before it went. Data stay: all of it was written directly."""
         kept = self.heads()
+        self.hole = self.level in PARITY and sum(self.members().values()) < len(self.disks)
         answer = self.stop()
         for disk, head in kept.items():
             with open(self.vm.disks[disk].path, "r+b") as file:
