@@ -3,8 +3,8 @@
 import pytest
 
 from levels import PARITY, cases, first_sector, wrong_sectors
-from support import (HOLD, Trace, errno_of, keep_active, mapped_members, member_writes, on_disk,
-                     states, superblock_is_first, wait_until, write)
+from support import (HOLD, Trace, begin_write, errno_of, keep_active, mapped_members, member_writes,
+                     on_disk, reboot, states, superblock_is_first, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -132,6 +132,35 @@ def test_replacement(vm, level):
     array.members = [vm.disks[2], vm.disks[1]]
     array.assemble()
     array.members.append(vm.disks[0])
+
+
+@pytest.mark.long
+def test_cut_as_a_replacement_becomes_active(vm):
+    """The replaced member gets no writes any more, and the superblocks, which take their time, do not
+    tell yet: nothing that it misses is called Clean."""
+    old, other, new = members = mapped_members(vm, 3)
+    array = vm.create_array(level=1, disks=2, members=[old, other], size=65536)
+    array.add(new)
+    array.wait_sync()
+    keep_active(vm, array, 5 * CHUNK)
+    for member in members:
+        member.delay_writes(10000, 8, 8)
+    vm.run(f"mdadm {array} --replace {old} --with {new}", timeout=120)
+    wait_until(vm, lambda: "faulty" in array.member_state(old), 120)
+    writer = begin_write(vm, array, 5 * CHUNK, pattern=0x66)
+    vm.run("sleep 1")
+    flush = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
+    vm.run("sleep 1")
+    assert "faulty" in array.member_state(old), "too late"
+    vm.power_cut()
+    del writer, flush
+    array.members = vm.disks[:2]
+    reboot(vm, array)
+    array.assemble(extra=["--run"])     # the new one is not there
+    array.readwrite()
+    array.wait_in_sync()
+    array.wait_sync()
+    assert array.unequal() == []
 
 
 @pytest.mark.parametrize("level", [1, 10])
