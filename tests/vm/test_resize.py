@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from levels import cases
-from support import (AREA_BEGIN, HEADER, Trace, errno_of, held, is_in, keep_active, mapped_members,
-                     on_disk, states, wait_until, write)
+from levels import PARITY, cases, discards_allowed, first_sector
+from support import (AREA_BEGIN, HEADER, Trace, begin_flush, errno_of, held, is_in, keep_active,
+                     mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="400M"), memory="1G")
@@ -224,6 +224,36 @@ def test_writes_in_flight_when_it_shrinks(vm, discards):
     write(vm, array, 0, 8)
     resize(array, 40960)
     assert states(array, 320) == ["Unwritten"] * 320
+
+
+@pytest.mark.long
+def test_write_in_flight_when_it_grows(vm):
+    """Its end leaves the page that its start has entered, and until then nothing of it is Clean:
+    also of a page that has more chunks since, with another page behind it."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, members=members, size=40960)
+    array.wait_sync()
+    write(vm, array, 638 * CHUNK, 2 * CHUNK)
+    keep_active(vm, array)
+    data = array.member_images()[0].data_offset
+    with held_end(array, members) as gate, Trace(vm, QUEUED) as trace:
+        late = write_at_end(vm, trace, array)
+        # a gate has it, not the bitmap's write
+        wait_until(vm, lambda: all(
+            [event for event in trace.recorded("block_bio_queue", dev=member.number)
+             if "W" in event.rwbs and event.sector == data + 2 * 40960 - 8] for member in members))
+        vm.run(f"echo {4000 * 64} > {array.sysfs}/component_size")
+        assert array.metadata()["chunks"] == 4000
+        flush = begin_flush(vm, trace, array)
+        vm.run("sleep 1")
+        assert not [change for change in trace.recorded("transition") if change.to == "Clean"
+                    and 639 in change.chunks()], "Clean while it is written to"
+        gate.open()
+        assert late.wait().stdout == "written\n"
+        flush.wait(check=False)     # it may have given up
+    array.flush()
+    assert states(array, 639, 1) == ["Clean"]
+    assert array.unequal() == []
 
 
 def test_shrinking_gives_up(vm):
