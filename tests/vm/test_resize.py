@@ -325,8 +325,9 @@ def test_under_load(vm, level, disks):
 
 # -- refused ------------------------------------------------------------------------------------
 
-def facts(array):
-    """All there is, but for times, event counts and what depends on them."""
+def facts(array, asked_by_mdadm=False):
+    """All there is, but for times, event counts and what depends on them. Before mdadm asks the
+    array, it tells each member how much may be used of it (data_size)."""
     array.settle()
     supers = []
     for image in array.member_images():
@@ -334,46 +335,56 @@ def facts(array):
             file.seek(4096)
             raw = bytearray(file.read(4096))
         raw[216:220] = raw[192:208] = b""   # checksum; utime, events
-        # data_size: mdadm tells each member how much may be used of it before it asks the array
-        raw[136:144] = b""
+        if asked_by_mdadm:
+            raw[136:144] = b""              # data_size
         bitmap = bytearray(image.bitmap().raw)
         bitmap[24:40] = b""                 # events, events_cleared
         supers.append((bytes(raw), bytes(bitmap)))
     return supers, array.size(), array.get("component_size"), array.metadata(), array.bits()
 
 
-@pytest.mark.vm(disks=2, cpus=2, disk=DiskOptions(size="10G"), memory="1G")
-def test_beyond_the_capacity(vm):
-    """130 048 chunks of 64 KiB; refused before anything changes, by mdadm and by hand."""
-    full = 130048 * 64
-    array = vm.create_array(level=1, disks=2, size=1 << 20)
+MOST = 130048       # chunks, of 64 KiB here
+
+
+@pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="10G"), memory="1G")
+# copies: of the array that a member's size counts for; more: the least that a member can grow by
+@cases("level, disks, copies, more", (1, 2, 1, 4), long=[(10, 4, 2, 64), (5, 3, 1, 64)])
+def test_beyond_the_capacity(vm, level, disks, copies, more):
+    """Refused before anything changes, by mdadm and by hand."""
+    full = MOST * 64 // copies
+    array = vm.create_array(level=level, disks=disks, size=(1 << 20) // copies,
+                            chunk=64 if level != 1 else None)
     array.set("llbitmap/daemon_sleep", 3600)
     write(vm, array, 0, 8 * CHUNK)
     array.flush()
+    array.wait_in_sync()
     array.wait_sync()
+    array.flush()
     vm.run(f"mdadm --wait-clean {array}", check=False)
-    before = facts(array)
+    assert array.metadata()["chunks"] == 16384
     mark = vm.log.size()
-    for command in (f"mdadm --grow {array} --size={full + 4}",
-                    f"mdadm --grow {array} --size=9000000",
-                    f"echo {full + 4} > {array.sysfs}/component_size"):
-        assert vm.run(command, check=False).rc != 0, command
-        assert facts(array) == before, command
-    assert errno_of(vm, f"{array.sysfs}/component_size", str(full + 4)) == "ENOSPC"
+    before = facts(array)
+    assert errno_of(vm, f"{array.sysfs}/component_size", str(full + more)) == "ENOSPC"
+    assert facts(array) == before
+    before = facts(array, asked_by_mdadm=True)
+    for kib in (full + more, 9000000):
+        assert vm.run(f"mdadm --grow {array} --size={kib}", check=False).rc != 0, kib
+        assert facts(array, asked_by_mdadm=True) == before, kib
     log = vm.dmesg(mark)
-    assert re.search(rf"refused: {2 * full + 8} sectors are 130049 chunks, the bitmap has room for "
-                     r"130048: remove it first \(mdadm --grow --bitmap=none\)", log), log
+    beyond = 2 * (full + more) * copies
+    assert re.search(rf"refused: {beyond} sectors are {-(-beyond // CHUNK)} chunks, the bitmap has "
+                     rf"room for {MOST}: remove it first \(mdadm --grow --bitmap=none\)", log), log
     write(vm, array, 8 * CHUNK)
     # and what fits, fits
+    unwritten = array.bits()["unwritten"]
     resize(array, full)
-    assert array.metadata()["chunks"] == 130048
-    write(vm, array, 130047 * CHUNK)
-    assert states(array, 130047, 1) == ["Dirty"]
+    assert array.metadata()["chunks"] == MOST
+    write(vm, array, first_sector(array, MOST - 1))
+    assert states(array, MOST - 1, 1) == ["NeedSync" if level in PARITY else "Dirty"]
     array.stop()
     array.assemble()
-    assert array.metadata()["chunks"] == 130048
-    # what it had was made with --assume-clean; of the rest one chunk was written to
-    assert array.bits()["unwritten"] == 130048 - 16384 - 1
+    assert array.metadata()["chunks"] == MOST
+    assert array.bits()["unwritten"] == unwritten + MOST - 16384 - 1
 
 
 def test_while_a_sync_runs(vm):
