@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from levels import cases
-from support import (AREA_BEGIN, HEADER, Trace, errno_of, held, is_in, keep_active, mapped_members,
-                     on_disk, states, wait_until, write)
+from levels import PARITY, cases, discards_allowed, first_sector
+from support import (AREA_BEGIN, HEADER, Trace, begin_flush, errno_of, held, is_in, keep_active,
+                     mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="400M"), memory="1G")
@@ -99,27 +99,30 @@ def test_grow_and_shrink(vm, level, disks):
 
 
 def test_sizes_that_are_no_multiple_of_a_chunk(vm):
-    """Growing inside the last chunk changes no state on RAID1; each size assembles."""
+    """What stays keeps its state, what is added is Unwritten, and nothing else changes. On RAID1
+    that holds for a last chunk that gains something, too. Each size assembles."""
     array = vm.create_array(level=1, disks=2, size=40964)
-    last = 40964 // 64
-    write(vm, array, last * CHUNK, 8)
+    write(vm, array, 40964 * 2 - 8, 8)
     array.flush()
     for kib in (40968, 41020, 41024, 41028, 40960, 40964, 4, 41024):
+        before = states(array)
+        old, new = len(before), -(-kib // 64)
+        assert set(before) <= {"Unwritten", "Clean"} and before[-1] == "Clean"
         with Trace(vm) as trace:
             resize(array, kib)
         assert array.size() == kib * 1024
-        assert array.metadata()["chunks"] == -(-kib // 64)
-        if kib in (40968, 41020, 41024):
-            assert states(array, last, 1) == (["Clean"] if kib != 41024 or len(states(array)) > 1
-                                              and not trace.chunks("Init") else ["Unwritten"])
-            if trace.events("resize")[0].text.find(f"chunks={last + 1}->{last + 1} ") >= 0:
-                assert trace.events("transition") == []
+        assert array.metadata()["chunks"] == new
+        event, = trace.events("resize")
+        assert f"chunks={old}->{new} of 128 sectors" in event.text
+        assert trace.changes() == ({"None->Unwritten Init": new - old} if new > old else {})
+        assert trace.chunks("Init") == list(range(old, new))
+        assert states(array) == before[:new] + ["Unwritten"] * (new - old)
         write(vm, array, kib * 2 - 8, 8)
         array.stop()
         array.assemble()
         array.readwrite()
         array.wait_sync()
-        assert array.metadata()["chunks"] == -(-kib // 64)
+        assert array.metadata()["chunks"] == new
     assert array.unequal() == []
 
 
@@ -223,6 +226,36 @@ def test_writes_in_flight_when_it_shrinks(vm, discards):
     assert states(array, 320) == ["Unwritten"] * 320
 
 
+@pytest.mark.long
+def test_write_in_flight_when_it_grows(vm):
+    """Its end leaves the page that its start has entered, and until then nothing of it is Clean:
+    also of a page that has more chunks since, with another page behind it."""
+    members = mapped_members(vm)
+    array = vm.create_array(level=1, members=members, size=40960)
+    array.wait_sync()
+    write(vm, array, 638 * CHUNK, 2 * CHUNK)
+    keep_active(vm, array)
+    data = array.member_images()[0].data_offset
+    with held_end(array, members) as gate, Trace(vm, QUEUED) as trace:
+        late = write_at_end(vm, trace, array)
+        # a gate has it, not the bitmap's write
+        wait_until(vm, lambda: all(
+            [event for event in trace.recorded("block_bio_queue", dev=member.number)
+             if "W" in event.rwbs and event.sector == data + 2 * 40960 - 8] for member in members))
+        vm.run(f"echo {4000 * 64} > {array.sysfs}/component_size")
+        assert array.metadata()["chunks"] == 4000
+        flush = begin_flush(vm, trace, array)
+        vm.run("sleep 1")
+        assert not [change for change in trace.recorded("transition") if change.to == "Clean"
+                    and 639 in change.chunks()], "Clean while it is written to"
+        gate.open()
+        assert late.wait().stdout == "written\n"
+        flush.wait(check=False)     # it may have given up
+    array.flush()
+    assert states(array, 639, 1) == ["Clean"]
+    assert array.unequal() == []
+
+
 def test_shrinking_gives_up(vm):
     """Writes that do not complete: refused, nothing changed, and it goes on."""
     members = mapped_members(vm)
@@ -292,8 +325,9 @@ def test_under_load(vm, level, disks):
 
 # -- refused ------------------------------------------------------------------------------------
 
-def facts(array):
-    """All there is, but for times, event counts and what depends on them."""
+def facts(array, asked_by_mdadm=False):
+    """All there is, but for times, event counts and what depends on them. Before mdadm asks the
+    array, it tells each member how much may be used of it (data_size)."""
     array.settle()
     supers = []
     for image in array.member_images():
@@ -301,46 +335,56 @@ def facts(array):
             file.seek(4096)
             raw = bytearray(file.read(4096))
         raw[216:220] = raw[192:208] = b""   # checksum; utime, events
-        # data_size: mdadm tells each member how much may be used of it before it asks the array
-        raw[136:144] = b""
+        if asked_by_mdadm:
+            raw[136:144] = b""              # data_size
         bitmap = bytearray(image.bitmap().raw)
         bitmap[24:40] = b""                 # events, events_cleared
         supers.append((bytes(raw), bytes(bitmap)))
     return supers, array.size(), array.get("component_size"), array.metadata(), array.bits()
 
 
-@pytest.mark.vm(disks=2, cpus=2, disk=DiskOptions(size="10G"), memory="1G")
-def test_beyond_the_capacity(vm):
-    """130 048 chunks of 64 KiB; refused before anything changes, by mdadm and by hand."""
-    full = 130048 * 64
-    array = vm.create_array(level=1, disks=2, size=1 << 20)
+MOST = 130048       # chunks, of 64 KiB here
+
+
+@pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="10G"), memory="1G")
+# copies: of the array that a member's size counts for; more: the least that a member can grow by
+@cases("level, disks, copies, more", (1, 2, 1, 4), long=[(10, 4, 2, 64), (5, 3, 1, 64)])
+def test_beyond_the_capacity(vm, level, disks, copies, more):
+    """Refused before anything changes, by mdadm and by hand."""
+    full = MOST * 64 // copies
+    array = vm.create_array(level=level, disks=disks, size=(1 << 20) // copies,
+                            chunk=64 if level != 1 else None)
     array.set("llbitmap/daemon_sleep", 3600)
     write(vm, array, 0, 8 * CHUNK)
     array.flush()
+    array.wait_in_sync()
     array.wait_sync()
+    array.flush()
     vm.run(f"mdadm --wait-clean {array}", check=False)
-    before = facts(array)
+    assert array.metadata()["chunks"] == 16384
     mark = vm.log.size()
-    for command in (f"mdadm --grow {array} --size={full + 4}",
-                    f"mdadm --grow {array} --size=9000000",
-                    f"echo {full + 4} > {array.sysfs}/component_size"):
-        assert vm.run(command, check=False).rc != 0, command
-        assert facts(array) == before, command
-    assert errno_of(vm, f"{array.sysfs}/component_size", str(full + 4)) == "ENOSPC"
+    before = facts(array)
+    assert errno_of(vm, f"{array.sysfs}/component_size", str(full + more)) == "ENOSPC"
+    assert facts(array) == before
+    before = facts(array, asked_by_mdadm=True)
+    for kib in (full + more, 9000000):
+        assert vm.run(f"mdadm --grow {array} --size={kib}", check=False).rc != 0, kib
+        assert facts(array, asked_by_mdadm=True) == before, kib
     log = vm.dmesg(mark)
-    assert re.search(rf"refused: {2 * full + 8} sectors are 130049 chunks, the bitmap has room for "
-                     r"130048: remove it first \(mdadm --grow --bitmap=none\)", log), log
+    beyond = 2 * (full + more) * copies
+    assert re.search(rf"refused: {beyond} sectors are {-(-beyond // CHUNK)} chunks, the bitmap has "
+                     rf"room for {MOST}: remove it first \(mdadm --grow --bitmap=none\)", log), log
     write(vm, array, 8 * CHUNK)
     # and what fits, fits
+    unwritten = array.bits()["unwritten"]
     resize(array, full)
-    assert array.metadata()["chunks"] == 130048
-    write(vm, array, 130047 * CHUNK)
-    assert states(array, 130047, 1) == ["Dirty"]
+    assert array.metadata()["chunks"] == MOST
+    write(vm, array, first_sector(array, MOST - 1))
+    assert states(array, MOST - 1, 1) == ["NeedSync" if level in PARITY else "Dirty"]
     array.stop()
     array.assemble()
-    assert array.metadata()["chunks"] == 130048
-    # what it had was made with --assume-clean; of the rest one chunk was written to
-    assert array.bits()["unwritten"] == 130048 - 16384 - 1
+    assert array.metadata()["chunks"] == MOST
+    assert array.bits()["unwritten"] == unwritten + MOST - 16384 - 1
 
 
 def test_while_a_sync_runs(vm):
