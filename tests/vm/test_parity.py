@@ -300,6 +300,68 @@ def test_bitmap_removed_before_parity_was_built(vm, level, disks, missing):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("level, disks, missing", [(5, 4, 1), (4, 4, 1), (6, 5, 2)])
+def test_bitmap_removed_from_an_array_that_can_lose_no_more(vm, level, disks, missing):
+    """What the missing members hold is by definition what the others give, parity built or not: so
+    nothing is to be synced, and the array is clean and starts again. A cut makes it dirty, and it
+    is refused as any such array is, until somebody says --force."""
+    array = make(vm, level, disks)
+    first = plan(array, 14, 60)
+    perform(array, first)
+    lost, gone = tuple(range(missing)), array.members[:missing]
+    for member in gone:
+        array.fail(member)
+        array.remove(member)
+        vm.run(f"mdadm --zero-superblock {member}")
+        array.members.remove(member)
+    second = plan(array, 15, 40)
+    perform(array, second)
+    bits = array.bits()
+    assert bits["unwritten"] > 20 and bits["need sync"] > 20
+    wanted = first.wanted() | second.wanted()
+
+    array.remove_bitmap()
+    assert array.get("bitmap_type").startswith("[none]")
+    third = plan(array, 16, 60)
+    perform(array, third)
+    wanted |= third.wanted()
+    all_comes_back(array, wanted, lost)
+    verify(array, third)
+    array.wait_sync()
+    assert array.get("resync_start") == "none" and array.degraded() == missing
+
+    array.stop()
+    array.assemble()
+    assert array.degraded() == missing and not array.has("llbitmap")
+    verify(array, third)
+    array.set("safe_mode_delay", 0)         # it stays active, so a cut finds it dirty
+    fourth = plan(array, 17, 60)
+    perform(array, fourth)
+    wanted |= fourth.wanted()
+
+    vm.power_cut()
+    reboot(vm, array)
+    refused = array.assemble(check=False)
+    assert not refused and "--force" in refused.stdout + refused.stderr, refused
+    vm.run(f"mdadm --stop {array}", check=False)
+    array.assemble(extra=["--force"])
+    array.readwrite()
+    assert array.degraded() == missing
+    all_comes_back(array, wanted, lost)
+    verify(array, fourth)
+
+    litter(vm, gone, seed=1)
+    for member in gone:
+        array.add(member)
+    wait_until(vm, lambda: array.degraded() == 0, 60)
+    array.wait_sync()
+    all_comes_back(array, wanted)
+    verify(array, fourth)
+    images = array.member_images()
+    assert ParityLayout.of_member(images[0]).wrong_parity(images) == []
+
+
+@pytest.mark.long
 def test_audit_passes(vm):
     array = make(vm, 6, 5)
     first, second = plan(array, 12), plan(array, 13)

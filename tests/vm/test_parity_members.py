@@ -8,9 +8,9 @@ import pytest
 
 from oracle import Plan
 from levels import cases, discards_allowed
-from support import Mapped, Trace, discard, held, states, wait_until
-from test_parity import (KIB, ORACLE, all_comes_back, litter, make, parity_is_right, passed, perform,
-                         plan, resync, verify)
+from support import Mapped, Trace, discard, held, on_disk, reboot, states, wait_until
+from test_parity import (CHUNK, KIB, ORACLE, all_comes_back, assemble, litter, make,
+                         parity_is_right, passed, perform, plan, resync, verify)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=7, disk=DiskOptions(size="96M"), memory="1G")
@@ -222,17 +222,21 @@ def test_recovery_of_one_of_two(vm):
     second = plan(array, 51)
     perform(array, second)
     wanted = first.wanted() | second.wanted()
-    all_comes_back_without = [image.role for image in array.member_images() if image.active()]
-    for member in gone:
+    all_comes_back(array, wanted, (0, 1))
+    for role, member in enumerate(gone):
         vm.run(f"mdadm --zero-superblock {member}")
         with Trace(vm) as trace:
             array.add(member)
+            wait_until(vm, lambda: array.member_state(member) == ["in_sync"], 60)
             array.wait_sync()
         for event in trace.events("transition", action="Startsync"):
             assert not ({"RECOVERING", "COPIES"} <= event.flags and event.source == "NeedSync")
-    wait_until(vm, lambda: array.degraded() == 0)
-    assert all_comes_back_without
-    all_comes_back(array, wanted)
+        # md fills the first slot that is free; who is still out seems to be one, but is not read
+        assert [image.role for image in array.member_images()] == list(range(5))
+        missing = tuple(range(role + 1, 2))
+        assert array.degraded() == len(missing)
+        all_comes_back(array, wanted, missing)
+        verify(array, second)
     resync(array)
     parity_is_right(array)
 
@@ -341,7 +345,7 @@ def discards(vm):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5), (4, 4)])
 def test_discard(vm, discards, level, disks):
     """Whole stripes go; chunks covered as a whole become Unwritten when all members did it."""
     array = make(vm, level, disks, chunk=64)
@@ -367,6 +371,55 @@ def test_discard(vm, discards, level, disks):
     all_comes_back(array, wanted | second.wanted())
     resync(array)
     parity_is_right(array)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(5, 4), (4, 4), (6, 5)])
+def test_discarded_is_unwritten_on_disk(vm, discards, level, disks):
+    """The daemon takes it to each member, though nothing else is to be written, and nobody asks for
+    it: what is left there would be believed after a cut, of parity that nobody keeps any more."""
+    array = make(vm, level, disks, chunk=64)
+    width = array.size() // (KIB * 1024)
+    first = Plan(64, 0, 100 * CHUNK * width, 300)
+    perform(array, first)
+    resync(array)
+    array.flush()
+    kept = Plan(65, 0, 8, 1)
+    array.set("safe_mode_delay", 0)
+    perform(array, kept)        # from now on no page is written for md's superblock
+    array.flush()
+    assert set(states(array, 0, 20)) == {"Clean"}
+    assert {content[4:20] for content in on_disk(array)} == {bytes([1] * 16)}
+    with Trace(vm) as trace:
+        array.set("llbitmap/daemon_sleep", 1)
+        discard(vm, array, 4 * CHUNK * width, 16 * CHUNK * width)
+        wait_until(vm, lambda: trace.recorded("transition", action="Discard"))
+        wait_until(vm, lambda: {content[4:20] for content in on_disk(array)} == {bytes(16)}, 15,
+                   "it is not on the members")
+    assert trace.chunks("Discard") == list(range(4, 20))
+    assert states(array, 4, 16) == ["Unwritten"] * 16
+
+    # a cut: it is still Unwritten, so the first write to it builds parity
+    vm.power_cut()
+    reboot(vm, array)
+    with Trace(vm) as trace:
+        assemble(array)
+        array.wait_in_sync()
+        array.wait_sync()
+    assert states(array, 4, 16) == ["Unwritten"] * 16
+    assert not set(range(4, 20)) & set(trace.chunks("Startsync"))
+    array.set("llbitmap/daemon_sleep", 3600)
+    second = Plan(66, 4 * CHUNK * width, 16 * CHUNK * width, 40)
+    with Trace(vm) as trace:
+        perform(array, second)
+    assert set(trace.changes()) == {"Unwritten->NeedSync Startwrite"}
+    wanted = {sector: numbers for sector, numbers in first.wanted().items()
+              if not 4 * CHUNK * width <= sector < 20 * CHUNK * width}
+    wanted |= kept.wanted() | second.wanted()
+    all_comes_back(array, wanted)
+    resync(array)
+    parity_is_right(array)
+    all_comes_back(array, wanted)
 
 
 @pytest.mark.long
