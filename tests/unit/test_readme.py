@@ -35,6 +35,35 @@ def test_operations_have_their_tests():
             assert re.search(rf"^def {name}\(", source, re.MULTILINE), test
 
 
+def words(text):
+    return " ".join(text.split())
+
+
+def test_every_patch_is_explained():
+    explained = words((TOP / "kernel-patch/README.md").read_text(encoding="utf-8"))
+    for path in TOP.glob("kernel-patch/0*.patch"):
+        title = words(re.search(r"^Subject: \[PATCH\] (.*(?:\n .*)*)",
+                                path.read_text(encoding="utf-8"), re.MULTILINE)[1])
+        # with or without "md/llbitmap: ": one table is of nothing else
+        assert re.search(rf"\*({re.escape(title)}|{re.escape(title.removeprefix('md/llbitmap: '))})[.*]",
+                         explained), title
+
+
+def test_where_things_are_refused():
+    """The functions that the kernel side's README names for it are in the patches."""
+    text = (TOP / "kernel-patch/README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)\(\)`", text.split("**What is refused**")[1].split("## ")[0])
+    added = "".join(path.read_text(encoding="utf-8") for path in TOP.glob("kernel-patch/0*.patch"))
+    assert len(named) > 5
+    assert [name for name in named if not re.search(rf"^\+.*\b{name}\(", added, re.MULTILINE)] == []
+
+
+def test_no_patch_is_named_by_its_number():
+    """The next one put before it makes that another one."""
+    for path in [*TOP.glob("*.md"), *TOP.glob("kernel-patch/*.md"), *TOP.glob("tests/**/*.md")]:
+        assert not re.search(r"\b00\d\d\b(?!-\*)", path.read_text(encoding="utf-8")), path
+
+
 def test_commands_are_the_tools(tool):
     section = README.split("## The commands")[1].split("## ")[0]
     named = set(re.findall(r"`([a-z]+)`", " ".join(
