@@ -21,18 +21,40 @@ def test_operations_are_those_of_the_kernel():
     assert shown.group(1) == made.stdout
 
 
-def test_operations_have_their_tests():
+def operations():
     rows = [line.split("\t") for line in (TOP / "kernel-patch/operations.tsv").read_text(
         encoding="utf-8").splitlines() if not line.startswith("#")]
-    assert rows and all(len(row) == 6 for row in rows)
-    assert {cell for row in rows for cell in row[1:4]} == {"works", "refused", "-"}
-    for row in rows:
-        tests = row[5].split()
+    assert rows and all(len(row) == 7 for row in rows)
+    return rows
+
+
+def test_operations_have_their_tests():
+    assert {cell for row in operations() for cell in row[1:4]} == {"works", "refused", "-"}
+    for row in operations():
+        tests = row[6].split()
         assert tests, row[0]
         for test in tests:
             path, name = test.split("::")
             source = (TOP / "tests" / path).read_text(encoding="utf-8")
             assert re.search(rf"^def {name}\(", source, re.MULTILINE), test
+
+
+def test_what_is_refused_says_why_and_what_instead():
+    for operation, *levels, why, instead, _ in operations():
+        assert "refused" not in levels or why and instead, operation
+
+
+def test_man_page_has_the_operations():
+    """All of the row: what it says of each level, why, what instead, the tests."""
+    text = subprocess.run([TOP / "kernel-patch/operations", "--man"], check=True, capture_output=True,
+                          text=True).stdout.replace("\\-", "-").replace("\\:", "")
+    table, _, notes = text.partition(".TE\n")
+    notes = dict(re.findall(r"^\.TP\n\.B (.*)\n((?:(?!\.TP).*\n)+)", notes, re.MULTILINE))
+    assert list(notes) == [row[0] for row in operations()]
+    for operation, *levels, why, instead, tests in operations():
+        assert "\t".join([operation, *levels]) + "\n" in table
+        for wanted in (why, instead, *tests.split()):
+            assert wanted in notes[operation], operation
 
 
 def words(text):
