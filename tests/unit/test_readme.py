@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """README says what the tool and the Makefile say."""
 import html
+import json
 import re
 import subprocess
+import sys
 
 from conftest import TOP
 
@@ -37,6 +39,18 @@ def test_operations_have_their_tests():
             path, name = test.split("::")
             source = (TOP / "tests" / path).read_text(encoding="utf-8")
             assert re.search(rf"^def {name}\(", source, re.MULTILINE), test
+
+
+def test_what_works_is_tested_on_that_level():
+    """On one of the levels of each column, at least."""
+    tests = sorted({test for row in operations() for test in row[6].split()})
+    done = subprocess.run([sys.executable, TOP / "tests/unit/levels_shown.py", *tests],
+                          cwd=TOP / "tests", check=True, capture_output=True, text=True)
+    shown = json.loads(done.stdout.splitlines()[-1])
+    for operation, *columns, _, _, tests in operations():
+        levels = {level for test in tests.split() for level in shown[test]}
+        for says, column in zip(columns, ({1}, {10}, {4, 5, 6}), strict=True):
+            assert says != "works" or column & levels, f"{operation}: no test on any of {column}"
 
 
 def test_what_is_refused_says_why_and_what_instead():
