@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """README says what the tool and the Makefile say."""
 import html
+import json
 import re
 import subprocess
+import sys
 
 from conftest import TOP
 
@@ -21,18 +23,81 @@ def test_operations_are_those_of_the_kernel():
     assert shown.group(1) == made.stdout
 
 
-def test_operations_have_their_tests():
+def operations():
     rows = [line.split("\t") for line in (TOP / "kernel-patch/operations.tsv").read_text(
         encoding="utf-8").splitlines() if not line.startswith("#")]
-    assert rows and all(len(row) == 6 for row in rows)
-    assert {cell for row in rows for cell in row[1:4]} == {"works", "refused", "-"}
-    for row in rows:
-        tests = row[5].split()
+    assert rows and all(len(row) == 7 for row in rows)
+    return rows
+
+
+def test_operations_have_their_tests():
+    assert {cell for row in operations() for cell in row[1:4]} == {"works", "refused", "-"}
+    for row in operations():
+        tests = row[6].split()
         assert tests, row[0]
         for test in tests:
             path, name = test.split("::")
             source = (TOP / "tests" / path).read_text(encoding="utf-8")
             assert re.search(rf"^def {name}\(", source, re.MULTILINE), test
+
+
+def test_what_works_is_tested_on_that_level():
+    """On one of the levels of each column, at least."""
+    tests = sorted({test for row in operations() for test in row[6].split()})
+    done = subprocess.run([sys.executable, TOP / "tests/unit/levels_shown.py", *tests],
+                          cwd=TOP / "tests", check=True, capture_output=True, text=True)
+    shown = json.loads(done.stdout.splitlines()[-1])
+    for operation, *columns, _, _, tests in operations():
+        levels = {level for test in tests.split() for level in shown[test]}
+        for says, column in zip(columns, ({1}, {10}, {4, 5, 6}), strict=True):
+            assert says != "works" or column & levels, f"{operation}: no test on any of {column}"
+
+
+def test_what_is_refused_says_why_and_what_instead():
+    for operation, *levels, why, instead, _ in operations():
+        assert "refused" not in levels or why and instead, operation
+
+
+def test_man_page_has_the_operations():
+    """All of the row: what it says of each level, why, what instead, the tests."""
+    text = subprocess.run([TOP / "kernel-patch/operations", "--man"], check=True, capture_output=True,
+                          text=True).stdout.replace("\\-", "-").replace("\\:", "")
+    table, _, notes = text.partition(".TE\n")
+    notes = dict(re.findall(r"^\.TP\n\.B (.*)\n((?:(?!\.TP).*\n)+)", notes, re.MULTILINE))
+    assert list(notes) == [row[0] for row in operations()]
+    for operation, *levels, why, instead, tests in operations():
+        assert "\t".join([operation, *levels]) + "\n" in table
+        for wanted in (why, instead, *tests.split()):
+            assert wanted in notes[operation], operation
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_every_patch_is_explained():
+    explained = words((TOP / "kernel-patch/README.md").read_text(encoding="utf-8"))
+    for path in TOP.glob("kernel-patch/0*.patch"):
+        title = words(re.search(r"^Subject: \[PATCH\] (.*(?:\n .*)*)",
+                                path.read_text(encoding="utf-8"), re.MULTILINE)[1])
+        # with or without "md/llbitmap: ": one table is of nothing else
+        assert re.search(rf"\*({re.escape(title)}|{re.escape(title.removeprefix('md/llbitmap: '))})[.*]",
+                         explained), title
+
+
+def test_where_things_are_refused():
+    """The functions that the kernel side's README names for it are in the patches."""
+    text = (TOP / "kernel-patch/README.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)\(\)`", text.split("**What is refused**")[1].split("## ")[0])
+    added = "".join(path.read_text(encoding="utf-8") for path in TOP.glob("kernel-patch/0*.patch"))
+    assert len(named) > 5
+    assert [name for name in named if not re.search(rf"^\+.*\b{name}\(", added, re.MULTILINE)] == []
+
+
+def test_no_patch_is_named_by_its_number():
+    """The next one put before it makes that another one."""
+    for path in [*TOP.glob("*.md"), *TOP.glob("kernel-patch/*.md"), *TOP.glob("tests/**/*.md")]:
+        assert not re.search(r"\b00\d\d\b(?!-\*)", path.read_text(encoding="utf-8")), path
 
 
 def test_commands_are_the_tools(tool):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the tests of the kernel's promises share: trace events, device-mapper members, patterns."""
 import contextlib
+import random
 import re
 import struct
 import time
@@ -267,6 +268,53 @@ def write(vm, array, first=0, sectors=8, pattern=0x5a):
     vm.run(f"head -c {sectors * 512} /dev/zero | tr '\\0' '\\{pattern:o}' | "
            f"dd of={array} bs={sectors * 512} seek={first * 512} oflag=direct,seek_bytes "
            f"iflag=fullblock count=1 conv=notrunc status=none")
+
+
+class Content:
+    """What must be on an array, whatever becomes of its members: random bytes in `mib` MiB from
+    sector `first` on, and what write() puts anywhere. wrong() reads that through the array; where
+    unequal() == [] as well, each copy has it, and is not only like the others.
+    """
+
+    def __init__(self, array, mib=0, first=0):
+        self.array = array
+        self.file = array.vm.out / "content"        # the guest's /mnt/out/content
+        self.sectors = {}                           # what is known: sector -> its bytes
+        if mib:
+            data = random.Random(first).randbytes(mib << 20)
+            self._know(first, data)
+            self.file.write_bytes(data)
+            array.vm.run(f"dd if=/mnt/out/content of={array} bs=1M seek={first * 512} "
+                         "oflag=direct,seek_bytes iflag=fullblock conv=notrunc status=none")
+            self.file.unlink()
+
+    def _know(self, first, data):
+        for at in range(0, len(data), 512):
+            self.sectors[first + at // 512] = data[at:at + 512]
+
+    def write(self, first, sectors=8, pattern=0x5a):
+        write(self.array.vm, self.array, first, sectors, pattern)
+        self._know(first, bytes([pattern]) * (512 * sectors))
+
+    def forget(self, first, sectors=None):
+        """They are discarded or, without a number, cut off."""
+        self.sectors = {sector: data for sector, data in self.sectors.items()
+                        if sector < first or sectors is not None and sector >= first + sectors}
+
+    def wrong(self):
+        """The sectors that are read otherwise."""
+        known = sorted(self.sectors)
+        begins = [sector for sector in known if sector - 1 not in self.sectors]
+        ends = [sector + 1 for sector in known if sector + 1 not in self.sectors]
+        reads = [f"dd if={self.array} bs=1M iflag=direct,skip_bytes,count_bytes status=none "
+                 f"skip={begin * 512} count={(end - begin) * 512} || exit"
+                 for begin, end in zip(begins, ends, strict=True)]
+        self.array.vm.run("{\n" + "\n".join(reads) + "\n} > /mnt/out/content")
+        found = self.file.read_bytes()
+        self.file.unlink()
+        assert known and len(found) == len(known) * 512
+        return [sector for number, sector in enumerate(known)
+                if found[number * 512:number * 512 + 512] != self.sectors[sector]]
 
 
 def begin_write(vm, array, sector, pattern=0x41):

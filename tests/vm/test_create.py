@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from support import (AREA_BEGIN, HEADER, Trace, hot_add, on_disk, outcome_is_stored, states,
+from levels import cases
+from support import (AREA_BEGIN, HEADER, Content, Trace, hot_add, on_disk, outcome_is_stored, states,
                      wait_until, write)
 from vmtest import DiskOptions
 from vmtest.environment import TOP
@@ -125,6 +126,37 @@ def test_added_to_a_running_array(vm):
             if "F" in event.rwbs and not event.sectors and load.time < event.time < clean.time} \
         == numbers
     assert set(states(array)) == {"Clean"}
+
+
+@cases("level, disks", long=[(1, 2), (10, 4)])
+def test_created_degraded(vm, level, disks):
+    """A member that never was: it lacks all that is written, and that is what a new one gets."""
+    with Trace(vm) as trace:
+        array = vm.create_array(level=level, disks=disks, size=20480, assume_clean=False,
+                                members=[*vm.disks[:disks - 1], "missing"])
+    load, = trace.events("load")
+    assert (load.decision, load.degraded) == ("first use", 1)
+    content = Content(array, mib=1)
+    content.write(array.size() // 512 - 8)
+    last = array.metadata()["chunks"] - 1
+    written = [*range(16), last]
+    assert [chunk for chunk, state in enumerate(states(array)) if state == "NeedSync"] == written
+    assert array.bits()["unwritten"] == last + 1 - len(written)
+    # assembled without it as well: what others have both copies of is synced already then
+    array.stop()
+    with Trace(vm) as trace:
+        array.assemble(extra=["--run"])
+        array.readwrite()
+        assert array.degraded() == 1 and content.wrong() == []
+        array.add(vm.disks[disks - 1])
+        wait_until(vm, lambda: array.degraded() == 0)
+        array.wait_in_sync()
+        array.wait_sync()
+    assert trace.chunks("Endsync") == written
+    array.flush()
+    assert array.bits()["clean"] == len(written)
+    assert array.unequal() == []
+    assert content.wrong() == []
 
 
 # -- the bad-block log inside the area ------------------------------------------------------------

@@ -2,8 +2,8 @@
 """Members that are to fail rather than to be waited for (mdadm --failfast)."""
 import pytest
 
-from support import (AREA_BEGIN, AREA_SECTORS, HOLD, TRACING, Trace, keep_active, mapped_members,
-                     on_disk, states, wait_until, write)
+from support import (AREA_BEGIN, AREA_SECTORS, HOLD, TRACING, Content, Trace, keep_active,
+                     mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -45,12 +45,13 @@ def failfast_array(vm, level):
 def test_data_write_fails(vm, probe, level):
     """The member goes at once; what it lacks is synced when it is back."""
     array, members = failfast_array(vm, level)
+    content = Content(array)
     with Trace(vm, probe) as trace:
-        write(vm, array, 10 * CHUNK, pattern=0x21)
+        content.write(10 * CHUNK, pattern=0x21)
     assert [bitmap_writes(trace, member) for member in members] == [[True], [True]]
     array.flush()
     members[1].fail(2048, members[1].sectors - 2048)
-    write(vm, array, 11 * CHUNK, pattern=0x22)
+    content.write(11 * CHUNK, pattern=0x22)
     wait_until(vm, lambda: "faulty" in array.member_state(members[1]))
     array.flush()
     members[1].plain()
@@ -63,6 +64,7 @@ def test_data_write_fails(vm, probe, level):
     array.flush()
     assert array.degraded() == 0
     assert array.unequal() == []
+    assert content.wrong() == []
 
 
 @LEVELS

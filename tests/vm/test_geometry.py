@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from levels import cases
-from support import (AREA_BEGIN, HEADER, Trace, disk_prefix, errno_of, on_disk, outcome_is_stored,
-                     states, wait_until, write)
+from levels import PARITY, cases, wrong_sectors
+from support import (AREA_BEGIN, HEADER, Content, Trace, disk_prefix, errno_of, on_disk,
+                     outcome_is_stored, states, wait_until, write)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="6T"))
@@ -29,13 +29,14 @@ CASES = cases(
 
 
 def check(vm, array, sectors):
-    """The geometry of a running array of so many sectors; the last chunk works."""
+    """The geometry of a running array whose bitmap covers so many sectors, those of the array or, with
+    parity, of a member; the last chunk works."""
     metadata = array.metadata()
     chunks = -(-sectors // metadata["chunksize"])
     assert 1 << metadata["chunkshift"] == metadata["chunksize"]
     assert metadata["chunks"] == chunks <= MOST_CHUNKS
     assert metadata["chunksize"] == 128 or -(-sectors // (metadata["chunksize"] // 2)) > MOST_CHUNKS
-    write(vm, array, sectors - 8)
+    write(vm, array, array.size() // 512 - 8)
     for image in array.member_images():
         bitmap = image.bitmap()
         assert (bitmap.chunksize, bitmap.sync_size) == (metadata["chunksize"], sectors)
@@ -204,6 +205,37 @@ def test_tiny(vm, size):
     assert array.unequal() == []
 
 
+@cases("level, disks, size", long=[(10, 2, 4), (10, 3, 68), (4, 3, 64), (5, 3, 4), (5, 3, 68),
+                                   (6, 4, 60)])
+def test_tiny_on_other_levels(vm, level, disks, size):
+    array = vm.create_array(level=level, disks=disks, size=size, chunk=4)
+    end = array.size() // 512
+    sectors = size * KIB if level in PARITY else end
+    chunks = array.metadata()["chunks"]
+    assert chunks == -(-sectors // 128)
+    array.set("llbitmap/daemon_sleep", 3600)
+    content = Content(array)
+    content.write(0, end, pattern=0x61)
+    assert array.bits()["dirty"] == chunks
+    array.set("llbitmap/mark", f"0-{chunks - 1}")
+    assert errno_of(vm, f"{array.sysfs}/llbitmap/mark", str(chunks)) == "EINVAL"
+    array.wait_in_sync()
+    array.wait_sync()
+    check(vm, array, sectors)
+    array.readwrite()
+    last = array.members[-1]
+    array.fail(last)
+    array.remove(last)
+    content.write(0, pattern=0x62)
+    content.write(end - 8, pattern=0x63)
+    array.re_add(last)
+    wait_until(vm, lambda: array.degraded() == 0)
+    array.wait_in_sync()
+    array.flush()
+    assert wrong_sectors(array) == []
+    assert content.wrong() == []
+
+
 class Sparse:
     """A device much larger than its disk: a snapshot of zeros, kept over power cuts."""
 
@@ -237,7 +269,8 @@ class Sparse:
 
 @cases("level, disks, tebibytes, kib",
        (1, 2, 65, (64 << 30) + 64),     # 64 TiB and a last chunk of 64 KiB
-       long=[(1, 2, 65, 64 << 30), (10, 4, 33, (32 << 30) - 512)])
+       long=[(1, 2, 65, 64 << 30), (10, 4, 33, (32 << 30) - 512),
+             (5, 3, 33, (32 << 30) + 64), (6, 4, 33, (32 << 30) + 64)])
 def test_64_tebibytes(vm, level, disks, tebibytes, kib):
     members = [Sparse(vm, disk, tebibytes) for disk in vm.disks[:disks]]
     try:
@@ -250,13 +283,16 @@ def test_64_tebibytes(vm, level, disks, tebibytes, kib):
 
 
 def large(vm, members, level, disks, kib):
-    array = vm.create_array(level=level, disks=disks, size=kib, members=members)
+    array = vm.create_array(level=level, disks=disks, size=kib, members=members,
+                            chunk=64 if level in PARITY else None)
     sectors = array.size() // 512
-    assert abs(sectors - kib * KIB * (1 if level == 1 else disks // 2)) <= 2048
+    data = {1: 1, 10: disks // 2}.get(level, disks - PARITY.get(level, 0))
+    assert abs(sectors - kib * KIB * data) <= 2048
+    covered = kib * KIB if level in PARITY else sectors
     metadata = array.metadata()
     chunk, chunks = metadata["chunksize"], metadata["chunks"]
-    assert chunks == -(-sectors // chunk) <= MOST_CHUNKS < -(-sectors // (chunk // 2))
-    tail = sectors - (chunks - 1) * chunk
+    assert chunks == -(-covered // chunk) <= MOST_CHUNKS < -(-covered // (chunk // 2))
+    tail = covered - (chunks - 1) * chunk
     write(vm, array, 0)
     write(vm, array, sectors - 8, pattern=0x77)
     for member in members:

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from support import Content
 from vmtest import CommandFailed, CommandTimeout, DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, disk=DiskOptions(size="64M"))
@@ -124,6 +125,27 @@ def test_unequal_finds_a_difference(vm):
         file.write(b"x" * 512)
     assert layout.unequal(images) == [(3000, 3000)]
     vm.run("for d in /dev/vd?; do blockdev --flushbufs $d; done")
+
+
+def test_content_finds_copies_that_are_alike_and_wrong(vm):
+    array = vm.create_array(level=10, disks=4, bitmap="none")
+    content = Content(array, mib=2)
+    content.write(5000)
+    content.write(100, pattern=0x77)
+    content.write(8000)
+    content.forget(8004)
+    assert array.unequal() == [] and content.wrong() == []
+    array.stop()
+    images = array.member_images()
+    for sector, data in ((100, b"\x5a"), (3000, b"\0"), (5007, b"\x51"), (8003, b"\0"), (8004, b"\0")):
+        for role, at in array.layout().copies(sector):
+            with open(images[role].path, "r+b") as file:
+                file.seek((images[role].data_offset + at) * 512)
+                file.write(data * 512)
+    vm.run("for d in /dev/vd?; do blockdev --flushbufs $d; done")
+    array.assemble()
+    assert array.unequal() == []
+    assert content.wrong() == [100, 3000, 5007, 8003]
 
 
 @pytest.mark.vm(each_disk=(DiskOptions(logical=4096), DiskOptions(discard=False),

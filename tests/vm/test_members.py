@@ -3,8 +3,8 @@
 import pytest
 
 from levels import PARITY, cases, first_sector, wrong_sectors
-from support import (HOLD, Trace, begin_write, errno_of, keep_active, mapped_members, member_writes,
-                     on_disk, reboot, states, superblock_is_first, wait_until, write)
+from support import (HOLD, Content, Trace, begin_write, errno_of, keep_active, mapped_members,
+                     member_writes, on_disk, reboot, states, superblock_is_first, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -37,13 +37,13 @@ def test_re_add_copies_what_was_written(vm, level, disks):
     array = vm.create_array(level=level, disks=disks)
     first = vm.disks[0]
     array.set("llbitmap/daemon_sleep", 3600)
-    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=40 oflag=direct status=none")
+    content = Content(array, mib=8)
     array.flush()
-    write(vm, array, 300 * CHUNK)               # Dirty when the member leaves
+    content.write(300 * CHUNK)                  # Dirty when the member leaves
     with Trace(vm) as trace:
         kick(array, first)
         for chunk in (0, 1, 5, 200, 400):
-            write(vm, array, chunk * CHUNK + 16, pattern=0x71)
+            content.write(chunk * CHUNK + 16, pattern=0x71)
         array.flush()
     # degraded-write, durable; degraded-keep
     assert trace.changes() == {"Clean->NeedSync Startwrite": 5}
@@ -66,9 +66,10 @@ def test_re_add_copies_what_was_written(vm, level, disks):
     array.flush()
     assert array.bits()["need sync"] == array.bits()["dirty"] == array.bits()["syncing"] == 0
     assert array.unequal() == []
+    assert content.wrong() == []
     # the new member has the whole bitmap
-    contents = on_disk(array)
-    assert all(content == contents[0] for content in contents)
+    bitmaps = on_disk(array)
+    assert all(bitmap == bitmaps[0] for bitmap in bitmaps)
 
 
 @cases("level, disks, layout, raid_chunk, size", (1, 2, None, None, None), (10, 3, "n2", 4, 16384),
@@ -116,7 +117,8 @@ def test_spare_gets_everything(vm, level, disks, layout, raid_chunk, size):
 def test_replacement(vm, level):
     """mdadm --replace fills another member while the old one is in use."""
     array = vm.create_array(level=level, disks=2, size=65536)
-    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=40 oflag=direct status=none")
+    content = Content(array, mib=8)
+    content.write(70000)
     array.flush()
     array.add(vm.disks[2])
     vm.run(f"mdadm {array} --replace {vm.disks[0]} --with {vm.disks[2]}")
@@ -131,6 +133,7 @@ def test_replacement(vm, level):
     assert images[0].data(0, 81920) == images[1].data(0, 81920)
     array.members = [vm.disks[2], vm.disks[1]]
     array.assemble()
+    assert content.wrong() == []
     array.members.append(vm.disks[0])
 
 
@@ -290,9 +293,10 @@ def on_mapped_members(vm, level, disks):
 def test_member_that_fails_bitmap_writes(vm, level, disks):
     """It is failed by md; the writer sees nothing of it."""
     array, members = on_mapped_members(vm, level, disks)
+    content = Content(array)
     members[0].fail()
     with Trace(vm, "block/block_bio_queue") as trace:
-        write(vm, array, first_sector(array, 5), pattern=0x3c)
+        content.write(first_sector(array, 5), pattern=0x3c)
     assert "faulty" in array.member_state(members[0])
     assert array.degraded() == 1
     # a power cut must not find that member trusted, without what was written
@@ -309,6 +313,7 @@ def test_member_that_fails_bitmap_writes(vm, level, disks):
     array.flush()
     assert array.degraded() == 0
     assert wrong_sectors(array) == []
+    assert content.wrong() == []
 
 
 def test_member_that_fails_bitmap_set_bits(vm):

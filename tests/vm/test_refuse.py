@@ -7,8 +7,8 @@ import struct
 import pytest
 
 from levels import cases
-from support import (AREA_BEGIN, HEADER, Trace, errno_of, hot_add, on_disk, states, wait_until,
-                     write)
+from support import (AREA_BEGIN, HEADER, Content, Trace, errno_of, hot_add, on_disk, states,
+                     wait_until, write)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=5, cpus=1, disk=DiskOptions(size="96M"))
@@ -287,32 +287,35 @@ def test_level_0(vm):
 @cases("level, disks", (10, 4), long=[(1, 2)])
 def test_bitmap_removed_while_degraded(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, size=40960)
-    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=20 oflag=direct status=none")
+    content = Content(array, mib=8)
     array.fail(vm.disks[1])
     array.remove(vm.disks[1])
-    write(vm, array, 8)
+    content.write(8)
     array.remove_bitmap()
     assert not array.has("llbitmap")
-    write(vm, array, 4096, 64)
+    content.write(4096, 64)
     array.add(vm.disks[1])
     array.wait_sync()
     assert array.degraded() == 0
     assert array.unequal() == []
+    assert content.wrong() == []
 
 
 def test_more_mirrors(vm):
     """Not a change of what the bitmap covers: that works."""
     array = vm.create_array(level=1, disks=2, size=40960)
-    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=30 oflag=direct status=none")
+    content = Content(array, mib=8)
+    content.write(70000)
     array.flush()
     array.add(vm.disks[2])
     vm.run(f"mdadm --grow {array} --raid-devices=3")
     array.wait_sync()
     assert (array.get("raid_disks"), array.degraded()) == ("3", 0)
     array.flush()
-    contents = on_disk(array)
-    assert len(contents) == 3 and contents[0] == contents[1] == contents[2]
+    bitmaps = on_disk(array)
+    assert len(bitmaps) == 3 and bitmaps[0] == bitmaps[1] == bitmaps[2]
     assert array.unequal() == []
+    assert content.wrong() == []
 
 
 # -- the way back, and there again --------------------------------------------------------------

@@ -343,9 +343,9 @@ def test_resync_ends_only_what_it_has_passed(vm):
                        if where == chunk and time < event.time) == size, f"chunk {chunk}"
 
 
-@cases("action", "check", long=["repair"])
-def test_check_and_repair(vm, action):
-    array = vm.create_array(level=10, disks=4)
+@cases("level, disks, action", (10, 4, "check"), long=[(10, 4, "repair"), (1, 2, "check")])
+def test_check_and_repair(vm, level, disks, action):
+    array = vm.create_array(level=level, disks=disks)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=60 oflag=direct status=none")
     array.flush()
     array.stop()

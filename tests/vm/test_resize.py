@@ -6,7 +6,7 @@ import re
 import pytest
 
 from levels import PARITY, cases, discards_allowed, first_sector
-from support import (AREA_BEGIN, HEADER, Trace, begin_flush, errno_of, held, is_in, keep_active,
+from support import (AREA_BEGIN, HEADER, Content, Trace, begin_flush, errno_of, held, is_in, keep_active,
                      mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
@@ -44,10 +44,10 @@ def check_geometry(array):
 def test_grow_and_shrink(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, size=40960)
     array.set("llbitmap/daemon_sleep", 3600)    # what is Dirty stays so
-    write(vm, array, 0, 8 * CHUNK)
-    write(vm, array, 20 * CHUNK)
+    content = Content(array, mib=1)
+    content.write(20 * CHUNK)
     array.flush()
-    write(vm, array, 30 * CHUNK)
+    content.write(30 * CHUNK)
     old = chunks(array)
     before = states(array)
 
@@ -66,9 +66,10 @@ def test_grow_and_shrink(vm, level, disks):
     for image in on_disk(array):
         assert set(image[old:new]) == {0}
 
-    write(vm, array, (new - 1) * CHUNK, CHUNK)
-    write(vm, array, (old + 5) * CHUNK)
+    content.write((new - 1) * CHUNK, CHUNK)
+    content.write((old + 5) * CHUNK)
     array.flush()
+    assert content.wrong() == []
     assert states(array, old + 5, 1) + states(array, new - 1, 1) == ["Clean", "Clean"]
 
     with Trace(vm) as trace:
@@ -79,7 +80,8 @@ def test_grow_and_shrink(vm, level, disks):
                 if change.chunk + change.count > old]
     check_geometry(array)
     assert len(states(array)) == old
-    write(vm, array, (old - 1) * CHUNK)
+    content.forget(old * CHUNK)
+    content.write((old - 1) * CHUNK)
 
     # what comes back begins anew, whatever its bytes were
     resize(array, 102400)
@@ -96,6 +98,7 @@ def test_grow_and_shrink(vm, level, disks):
     resize(array, 102400)
     assert states(array, old) == ["Unwritten"] * (new - old)
     assert array.unequal() == []
+    assert content.wrong() == []
 
 
 def test_sizes_that_are_no_multiple_of_a_chunk(vm):
@@ -130,10 +133,12 @@ def test_over_bitmap_pages(vm):
     """Pitfall: beyond the first bitmap page it was an oops. Page 0 has 3072 chunks."""
     array = vm.create_array(level=1, disks=2, size=3071 * 64)
     array.set("llbitmap/daemon_sleep", 3600)
+    content = Content(array)
     for count in (3072, 3073, 5000, 3072, 1, 3073, 6000):
         resize(array, count * 64)
         assert array.metadata()["chunks"] == count
-        write(vm, array, (count - 1) * CHUNK, CHUNK)
+        content.forget(count * CHUNK)
+        content.write((count - 1) * CHUNK, CHUNK, pattern=count % 100 + 1)
         assert states(array, count - 1, 1) == ["Dirty"]
     assert len(states(array)) == 6000
     array.flush()
@@ -142,6 +147,7 @@ def test_over_bitmap_pages(vm):
     assert len(states(array)) == 6000
     assert states(array, 5999, 1) == ["Clean"]
     assert array.unequal() == []
+    assert content.wrong() == []
 
 
 def test_new_space_waits_for_its_bytes(vm):
@@ -413,31 +419,34 @@ def test_while_a_sync_runs(vm):
 def test_degraded(vm):
     """A member that is away misses the change of size, and is given all it missed."""
     array = vm.create_array(level=1, disks=3, size=40960)
-    write(vm, array, 0, 80 * CHUNK)
+    content = Content(array, mib=5)
     array.flush()
     array.fail(vm.disks[2])
     array.remove(vm.disks[2])
-    write(vm, array, 4 * CHUNK)
+    content.write(4 * CHUNK)
     resize(array, 102400)
-    write(vm, array, 1000 * CHUNK, CHUNK)
-    write(vm, array, 1599 * CHUNK, CHUNK)
+    content.write(1000 * CHUNK, CHUNK)
+    content.write(1599 * CHUNK, CHUNK)
     assert states(array, 1000, 1) == ["NeedSync"]
     array.re_add(vm.disks[2])
     wait_until(vm, lambda: array.degraded() == 0, timeout=60)
     array.wait_sync()
     array.flush()
-    contents = on_disk(array)
-    assert len(contents) == 3 and contents[0] == contents[1] == contents[2]
+    bitmaps = on_disk(array)
+    assert len(bitmaps) == 3 and bitmaps[0] == bitmaps[1] == bitmaps[2]
     assert array.unequal() == []
+    assert content.wrong() == []
     array.fail(vm.disks[2])
     array.remove(vm.disks[2])
     resize(array, 20480)
-    write(vm, array, 300 * CHUNK, CHUNK)
+    content.forget(320 * CHUNK)
+    content.write(300 * CHUNK, CHUNK)
     array.re_add(vm.disks[2])
     wait_until(vm, lambda: array.degraded() == 0, timeout=60)
     array.wait_sync()
     array.flush()
     assert array.unequal() == []
+    assert content.wrong() == []
 
 
 def test_bitmap_that_tells_of_less(vm):

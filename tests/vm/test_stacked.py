@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from levels import cases
-from support import TRACING, Trace, on_disk, wait_until, write
+from levels import cases, mismatches, wrong_sectors
+from support import TRACING, Content, Trace, on_disk, wait_until, write
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=6, cpus=2, disk=DiskOptions(size="64M"))
@@ -104,6 +104,53 @@ def test_raid1_above_raid1(vm):
     vm.run("fio --direct=1 --ioengine=libaio --randseed=5 --name=checked "
            f"--filename={upper} --rw=randread --bs=64k --size=24M --output=/dev/null")
     upper.stop()
+
+
+MEMBERS = {1: 2, 10: 3, 5: 3, 6: 4}        # of an array below, by level
+
+
+@cases("level, below", long=[(10, (1, 1, 1)), (4, (1, 1, 1)), (5, (1, 1, 1)), (6, (1, 1, 0, 0)),
+                             (1, (10, 5)), (1, (6, 1))])
+def test_other_levels_above_and_below(vm, level, below):
+    """A member above leaves and comes back, and one below at the same time. 0 below is a disk."""
+    disks = iter(vm.disks)
+    members = [vm.create_array(level=one, disks=MEMBERS[one],
+                               members=[next(disks) for _ in range(MEMBERS[one])],
+                               chunk=None if one == 1 else 64) if one else next(disks)
+               for one in below]
+    lower = [member for member, one in zip(members, below, strict=True) if one]
+    upper = vm.create_array(level=level, disks=len(members), members=members,
+                            chunk=None if level == 1 else 64)
+    for array in (upper, *lower):
+        busy(array)
+    load = LOAD.partition(" --name=trims")[0].format(upper) + " --output=/dev/null"
+    content = Content(upper, mib=8, first=30 << 11)     # beyond the load
+    with under_watch(vm) as trace:
+        vm.run(load, timeout=120)
+    no_drain_timed_out(trace)
+    disk = lower[0].members[0]
+    for array, member in ((upper, members[1]), (lower[0], disk)):
+        array.fail(member)
+        array.remove(member)
+    vm.run(load, timeout=120)
+    content.write(40 << 11, 64, pattern=0x35)
+    content.write(31 << 11, 64, pattern=0x36)
+    upper.re_add(members[1])
+    lower[0].re_add(disk)
+    for array in (*lower, upper):
+        wait_until(vm, lambda array=array: array.degraded() == 0, timeout=60)
+        array.wait_in_sync()
+        array.wait_sync()
+        array.flush()
+    assert content.wrong() == []
+    assert mismatches(upper) == 0
+    disappears(vm, upper)
+    for array in lower:
+        array.wait_in_sync()
+        assert wrong_sectors(array) == []
+    upper.assemble()
+    assert content.wrong() == []
+    disappears(vm, upper)
 
 
 def test_power_cut_under_a_stack(vm):
