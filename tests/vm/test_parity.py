@@ -255,7 +255,7 @@ def test_interrupted_resync_begins_again(vm):
     all_comes_back(array, first.wanted() | second.wanted())
 
 
-@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+@cases("level, disks", (5, 4), (6, 5), long=[(4, 4)])
 def test_check_and_repair(vm, level, disks):
     array = make(vm, level, disks)
     first = plan(array, 9)
