@@ -100,11 +100,10 @@ def parity_is_right(array):
     return bad
 
 
-@LEVELS
-def test_every_member_lost_in_turn(vm, level, disks):
-    array = make(vm, level, disks)
+def lose_in_turn(array):
+    """Writes where parity was never built, and where it was; after each of them, any member."""
     first = plan(array, 1)
-    with Trace(vm) as trace:
+    with Trace(array.vm) as trace:
         perform(array, first)
     changes = trace.changes()
     assert set(changes) == {"Unwritten->NeedSync Startwrite"}
@@ -123,6 +122,31 @@ def test_every_member_lost_in_turn(vm, level, disks):
     resync(array)
     parity_is_right(array)
     all_comes_back(array, wanted)
+
+
+@LEVELS
+def test_every_member_lost_in_turn(vm, level, disks):
+    lose_in_turn(make(vm, level, disks))
+
+
+@pytest.mark.long
+@pytest.mark.vm(disks=8, disk=DiskOptions(size="96M"), memory="1G")
+@pytest.mark.parametrize("level, disks, chunk, layout", [
+    # mdadm's default chunk: eight of the bitmap's
+    (5, 5, 512, None), (6, 6, 512, None),
+    # 1, 5 and 7 data disks
+    (5, 2, 16, None), (5, 6, 16, None), (6, 7, 64, None), (5, 8, 512, None),
+    (5, 4, 16, "left-asymmetric"), (6, 5, 16, "left-asymmetric"), (6, 5, 16, "right-asymmetric"),
+    (5, 4, 512, "right-symmetric"), (6, 5, 16, "parity-first"), (5, 4, 16, "parity-last"),
+    (6, 5, 16, "parity-last")])
+def test_every_member_lost_in_other_geometries(vm, level, disks, chunk, layout):
+    array = make(vm, level, disks, chunk=chunk, layout=layout)
+    if layout:
+        assert f"Layout : {layout}\n" in vm.run(["mdadm", "--detail", array]).stdout
+    lose_in_turn(array)
+    array.stop()
+    array.assemble(array.members[1:], extra=["--run"])
+    verify(array, plan(array, 2))
 
 
 @cases("level, disks, rmw_level", (6, 6, 0), long=[(5, 4, 0), (5, 4, 2), (6, 6, 1)])
@@ -231,7 +255,7 @@ def test_interrupted_resync_begins_again(vm):
     all_comes_back(array, first.wanted() | second.wanted())
 
 
-@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+@cases("level, disks", (5, 4), (6, 5), long=[(4, 4)])
 def test_check_and_repair(vm, level, disks):
     array = make(vm, level, disks)
     first = plan(array, 9)

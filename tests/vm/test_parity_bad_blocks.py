@@ -99,7 +99,7 @@ def parity_is_right_elsewhere(array):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5)])
+@pytest.mark.parametrize("level, disks", [(5, 4), (6, 5), (4, 5)])
 def test_write_to_a_bad_block(vm, level, disks):
     """The log takes it and the member stays; a resync over it comes to an end, and a member that
     takes its place has it all."""
@@ -184,7 +184,7 @@ def test_write_to_a_bad_block(vm, level, disks):
         array.members.append(member)
 
 
-@cases("level, disks", (5, 4), long=[(6, 5)])
+@cases("level, disks", (5, 4), long=[(6, 5), (4, 5)])
 def test_recovery_beside_a_bad_block(vm, level, disks):
     """Another member is lost as well. RAID5: its block cannot be computed, so the new member's log
     has it, a read is an error, the chunk is not Clean, and the resync that finds nothing to do there

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from levels import cases
+from levels import cases, first_sector, wrong_sectors
 from support import (HEADER, Trace, errno_of, member_writes, on_disk, outcome_is_stored, reboot,
                      states, wait_until, write)
 from vmtest import DiskOptions
@@ -250,15 +250,16 @@ def test_read_only_switch_leaves_clean(vm):
     assert [content[6] for content in on_disk(array)] == [2, 2]
 
 
-def test_states_come_from_an_in_sync_member(vm):
+@cases("level, disks", (1, 2), long=[(5, 3)])
+def test_states_come_from_an_in_sync_member(vm, level, disks):
     """Not from one that was being filled when the array stopped."""
-    array = vm.create_array(level=1, disks=2)
-    first, second = vm.disks[:2]
+    array = vm.create_array(level=level, disks=disks)
+    first, second, *others = vm.disks[:disks]
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=60 oflag=direct status=none")
     array.flush()
     array.fail(second)
     array.remove(second)
-    write(vm, array, 700 * CHUNK)
+    write(vm, array, first_sector(array, 700))
     vm.run(f"mdadm --zero-superblock {second}")
     array.set("sync_speed_max", 2000)
     array.set("sync_speed_min", 1000)
@@ -271,7 +272,7 @@ def test_states_come_from_an_in_sync_member(vm):
     forge(vm, array, HEADER, bytes([0x42]) * 900, [second])
     forge(vm, array, 24, struct.pack("<Q", image.bitmap().events + 50), [second])
     mark = vm.log.size()
-    array.assemble([second, first])
+    array.assemble([second, first, *others])
     array.readwrite()
     array.set("sync_speed_max", "system", check=False)
     array.set("sync_speed_min", "system", check=False)
@@ -279,9 +280,9 @@ def test_states_come_from_an_in_sync_member(vm):
     wait_until(vm, lambda: array.degraded() == 0, 60)
     array.wait_sync()
     array.flush()
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
     contents = on_disk(array)
-    assert contents[0] == contents[1] and set(contents[0]) == {1}
+    assert [set(content) for content in contents] == [{1}] * disks
 
 
 def test_interrupted_resync_goes_on_with_the_rest(vm):

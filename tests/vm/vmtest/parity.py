@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """RAID4, RAID5 and RAID6 seen from outside: where data and parity are, and what is right.
 
-The default layouts: parity on the last member (RAID4), left-symmetric (RAID5, RAID6), as
-raid5_compute_sector() has them. Blocks of bytes are big integers here: xor is one operation, and so
-is a multiplication in the field of 256 elements that Q is computed in.
+RAID4 has parity on the last member, RAID5 and RAID6 one of the six layouts below, which both know
+under the same numbers, as raid5_compute_sector() has them. Blocks of bytes are big integers here:
+xor is one operation, and so is a multiplication in the field of 256 elements that Q is computed in.
 """
 import dataclasses
 import functools
 
 SECTOR = 512
-LEFT_SYMMETRIC = 2
+# Left: row by row, parity goes from the last member to the first; right: the other way round.
+# Symmetric: data begin behind parity and go around; asymmetric: at the first member, past parity.
+(LEFT_ASYMMETRIC, RIGHT_ASYMMETRIC, LEFT_SYMMETRIC, RIGHT_SYMMETRIC, PARITY_FIRST,
+ PARITY_LAST) = range(6)
 BLOCK = 8                   # sectors: md computes parity for 4 KiB at a time
 
 
@@ -59,15 +62,16 @@ class ParityLayout:
     disks: int
     size: int               # data sectors used of each member
     chunk: int
+    layout: int = LEFT_SYMMETRIC
 
     @classmethod
     def of_member(cls, member):
         if member.level not in (4, 5, 6):
             raise ValueError(f"no parity in level {member.level}")
-        if member.level != 4 and member.layout != LEFT_SYMMETRIC:
-            raise ValueError(f"layout {member.layout} is not the default one")
+        if member.level != 4 and member.layout not in range(6):
+            raise ValueError(f"layout {member.layout} is none of those known here")
         size = member.size - member.size % member.chunk_sectors
-        return cls(member.level, member.raid_disks, size, member.chunk_sectors)
+        return cls(member.level, member.raid_disks, size, member.chunk_sectors, member.layout)
 
     @property
     def redundancy(self):
@@ -84,12 +88,19 @@ class ParityLayout:
 
     def roles(self, stripe):
         """(roles of the data chunks in their order, of P, of Q or None) of one row of chunks."""
-        if self.level == 4:
-            return list(range(self.disks - 1)), self.disks - 1, None
-        p = self.disks - 1 - stripe % self.disks
+        if self.level == 4 or self.layout == PARITY_LAST:
+            return list(range(self.data_disks)), self.data_disks, \
+                self.disks - 1 if self.level == 6 else None
+        if self.layout == PARITY_FIRST:
+            p = 0
+        elif self.layout in (RIGHT_ASYMMETRIC, RIGHT_SYMMETRIC):
+            p = stripe % self.disks
+        else:
+            p = self.disks - 1 - stripe % self.disks
         q = (p + 1) % self.disks if self.level == 6 else None
-        first = p + self.redundancy
-        return [(first + i) % self.disks for i in range(self.data_disks)], p, q
+        behind = [(p + self.redundancy + i) % self.disks for i in range(self.data_disks)]
+        symmetric = self.layout in (LEFT_SYMMETRIC, RIGHT_SYMMETRIC)
+        return behind if symmetric else sorted(behind), p, q
 
     def place(self, sector):
         """(role, member sector) of an array sector."""
