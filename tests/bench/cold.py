@@ -6,15 +6,17 @@ clock is the usual one: a bitmap write must take its time for others to come mea
 """
 import random
 import re
+import time
 
 from figure import Figure
-from support import wait_until
+from support import reboot, wait_until
 from vmtest import DiskOptions
 
 CHUNKS = 10_000
 DEPTH = 32
-MOST = 10               # bitmap writes for 100 data writes
-CRASH_MOST = 1.5        # bytes resynced after a crash, for those of chunks written to
+MOST = 10               # bitmap writes for 100 data writes, of those that one member gets
+CRASH_MOST = 1.5        # bytes resynced after a crash, for those of the chunks written to
+MIDDLE = 0.4            # when the crash comes; tests have other moments as well
 LEVELS = {1: 2, 10: 2}  # members
 
 VM = {"disks": 2, "disk": DiskOptions(size="680M"), "cpus": 2, "memory": "1G"}   # for VMOptions
@@ -129,13 +131,69 @@ def count(vm, array, depth=DEPTH):
     return bios
 
 
+def cut(vm, array, load, share):
+    """Power fails when `share` of the load's writes are complete. The chunks that were written to, on
+    any member, and those of them whose copies differ."""
+    writer = vm.spawn(load.command(), timeout=300)
+    deadline = time.monotonic() + 60 * vm.scale
+    # by its writes, not by what they made Dirty, which is what is looked at
+    while int(vm.read(f"/sys/block/{array.name}/stat").split()[4]) < share * CHUNKS:
+        assert time.monotonic() < deadline, writer.output()
+    vm.power_cut()
+    written, unequal = set(), set()
+    images = array.member_images()
+    for chunk in load.order:
+        copies = {image.data(load.offset(chunk) // 512, 8) for image in images}
+        if copies != {bytes(4096)}:
+            written.add(chunk)
+        if len(copies) > 1:
+            unequal.add(chunk)
+    assert share * CHUNKS / 2 < len(written) < CHUNKS, "not in the middle of the load"
+    return written, unequal
+
+
+def bytes_read(vm, members):
+    """Of the member that was read most."""
+    return max(int(vm.read(f"/sys/block/{str(member).rpartition('/')[2]}/stat").split()[2]) * 512
+               for member in members)
+
+
+def resynced(vm, array):
+    """Bytes that are resynced once it is assembled, right after a boot: a resync reads them from one
+    member (RAID1) or all of them (RAID10), and hardly anything else is read."""
+    array.assemble()
+    array.readwrite()
+    if array.bitmap == "lockless":
+        array.wait_in_sync()
+    array.wait_sync()
+    return bytes_read(vm, array.members)
+
+
+def crash_cost(vm, level, bitmap):
+    """Bytes resynced after a crash, for each byte of the chunks that were written to before."""
+    array = create(vm, level, bitmap)
+    load = Load(vm, array)
+    written, unequal = cut(vm, array, load, MIDDLE)
+    reboot(vm, array)
+    synced = resynced(vm, array) / (load.chunk_kib << 10)
+    if synced < len(unequal):
+        raise RuntimeError(f"{len(unequal)} chunks are unequal, only {synced:.1f} were resynced")
+    array.destroy()
+    return synced / len(written)
+
+
 def measure(vm, quick):
+    load = f"first writes to {CHUNKS} Clean chunks, iodepth {DEPTH}"
     for level in LEVELS:
         shares = {}
         for bitmap in BITMAPS:
             array = create(vm, level, bitmap)
             shares[bitmap] = count(vm, array).share
             array.destroy()
-        yield Figure(f"first writes to {CHUNKS} Clean chunks, iodepth {DEPTH}, RAID{level}",
-                     "bitmap writes per 100", shares["llbitmap"], MOST, Load.command(),
-                     classic=shares["classic"], digits=1)
+        yield Figure(f"{load}, RAID{level}",
+                     "bitmap writes per 100, on one member", shares["llbitmap"], MOST,
+                     Load.command(), classic=shares["classic"], digits=1)
+        costs = {bitmap: crash_cost(vm, level, bitmap) for bitmap in BITMAPS}
+        yield Figure(f"{load}, power cut at {MIDDLE:.0%}, RAID{level}",
+                     "bytes resynced per byte of the chunks written to", costs["llbitmap"],
+                     CRASH_MOST, Load.command(), classic=costs["classic"], digits=2)

@@ -3,7 +3,7 @@
 import pytest
 
 from levels import PARITY, cases, discards_allowed, first_sector, wrong_sectors
-from support import AREA_BEGIN, HEADER, Trace, disk_prefix, on_disk, states, write
+from support import AREA_BEGIN, HEADER, Content, Trace, disk_prefix, on_disk, states
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -39,21 +39,23 @@ def test_life_of_an_array(vm, level, indices):
         array = vm.create_array(level=level, disks=len(members), members=members,
                                 chunk=64 if level in PARITY else None)
     # Debian loads md-mod with start_ro=1, so the outcome of the load is written with the first write
-    write(vm, array, 5 * CHUNK)
+    content = Content(array)
+    content.write(5 * CHUNK)
     before = [fixed(image) for image in array.member_images()]
     for image in array.member_images():
         assert (image.bitmap().magic, image.bitmap().version) == (0x6d746962, 6)
     last = array.metadata()["chunks"] - 1
     # all over the first block, where superblock and states are neighbours
     for chunk in (0, 1, 2, 700, last):
-        write(vm, array, first_sector(array, chunk), pattern=chunk % 50 + 40)
+        content.write(first_sector(array, chunk), pattern=chunk % 50 + 40)
         assert changed(array.member_images(), before) == []
-        for content in on_disk(array):
-            assert content[chunk] == 2
+        for found in on_disk(array):
+            assert found[chunk] == 2
     with Trace(vm, "block/block_bio_queue") as trace:
         array.set("llbitmap/mark", "10-20")
         array.wait_in_sync()
         vm.run(f"blkdiscard -f -o 0 -l {4 << 20} {array}")
+        content.forget(0, 8192)
         array.flush()
     # whole 4 KiB blocks, as SSDs like them
     disks = disk_prefix(vm)
@@ -68,7 +70,7 @@ def test_life_of_an_array(vm, level, indices):
     assert states(array, 0, 1) == ["Unwritten"]
     assert states(array, 700, 1) == ["Clean"]
     array.fail(members[0])
-    write(vm, array, first_sector(array, 3))
+    content.write(first_sector(array, 3))
     vm.power_cut()
     assert changed(array.member_images()[1:], before[1:]) == []
     vm.boot()
@@ -83,3 +85,4 @@ def test_life_of_an_array(vm, level, indices):
     array.flush()
     assert array.degraded() == 0
     assert wrong_sectors(array) == []
+    assert content.wrong() == []
