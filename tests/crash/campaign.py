@@ -3,10 +3,10 @@
 """Power cuts in large numbers: rounds of load on every level, until enough states were judged.
 
 Each round boots a VM and puts the load of tests/crash/README.md on one array of each level, while
-a member leaves and comes back, is replaced, chunks are synced, or on RAID1 and RAID10 the array
-grows and shrinks. It goes on where it was stopped
-(Ctrl-C); when it is through, the next call begins a new one. With --broken N the kernel's order is
-broken on purpose (mutations/order.patch), and the first violation ends it.
+a member leaves and comes back, is replaced, chunks are synced, or the array grows and shrinks. It
+goes on where it was stopped (Ctrl-C); when it is through, the next call begins a new one. With
+--broken N the kernel's order is broken on purpose (mutations/order.patch), and the first violation
+ends it.
 
 Exit status: 0 no violation (with --broken: one was found), 1 otherwise.
 """
@@ -52,10 +52,8 @@ def loads(level):
     def during(what):
         return lambda scene: scene.record(level, DISKS[level], SECONDS, what)
 
-    found = {what.__name__: during(what) for what in meanwhile.ALL}
-    if level in resizes.LARGE:
-        found["resize"] = lambda scene: resizes.resize(scene, level, DISKS[level], SECONDS)
-    return found
+    return {"resize": lambda scene: resizes.resize(scene, level, DISKS[level], SECONDS),
+            **{what.__name__: during(what) for what in meanwhile.ALL}}
 
 
 def one_array(scene, level, what, seed, share):

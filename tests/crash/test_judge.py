@@ -404,6 +404,48 @@ def parity_role(log, chunk, which=0):
     return [role for role in log.array.layout.roles(chunk)[1:] if role is not None][which]
 
 
+@pytest.fixture
+def small_parity(parity_log):
+    """As `small`; sizes of bitmap and members are in sectors of a member, the array's end is not."""
+    log = parity_log
+    log.state(6, NEEDSYNC)
+    log.data(log.array.ranges(6)[0][0], 1, wrong=[parity_role(log, 6)])
+    log.shrink(log.array.ranges(4)[0][0])
+    log.size(6, HALF)
+    log.covers(HALF)
+    return log
+
+
+def test_parity_array_shrinks_and_grows(small_parity):
+    log = small_parity
+    log.state(6, UNWRITTEN)
+    log.covers(SIZE)
+    log.size(7, SIZE)
+    log.state(6, NEEDSYNC)
+    log.data(log.array.ranges(6)[0][0], 2, flush=True)
+    log.state(6, CLEAN)
+    test = log.judge()
+    assert test.judge.violations == [] and test.violations == []
+    assert min(test.judge.checked[rule] for rule in ("cover", "clean", "order")) > 0
+
+
+def test_parity_array_grows_before_the_bitmap(small_parity):
+    log = small_parity
+    log.state(6, UNWRITTEN)
+    log.size(7, SIZE)
+    log.covers(SIZE)
+    assert log.rules()[0] == ("cover", 8)
+
+
+@pytest.mark.parametrize("state", [CLEAN, NEEDSYNC])
+def test_old_bytes_come_back_with_parity(small_parity, state):
+    log = small_parity
+    log.state(6, state)
+    log.covers(SIZE)
+    log.size(7, SIZE)
+    assert log.rules() == [("cover", 6)]
+
+
 def test_parity_in_order(parity_log):
     log = parity_log
     log.state(1, NEEDSYNC)

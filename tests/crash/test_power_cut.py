@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from powercut import meanwhile
+from powercut import meanwhile, resizes
 from powercut.crash import CrashTest
 from powercut.scene import DISKS, KINDS, Scene, broken_modules
 
@@ -74,6 +74,17 @@ def test_assembled_states(scene, recordings, level):
         print(f"raid{level}: power cut at entry {image.position}: {bits}, "
               f"{len(image.live)} sectors, {len(wrong)} wrong")
         assert not wrong, f"CRASH_SEED={SEED}, entry {image.position}:\n" + "\n".join(wrong[:20])
+
+
+def test_cuts_while_the_size_changes(scene):
+    """The smallest form of test_resize.py: on RAID1, once to and fro, and no state assembled."""
+    scene.vm.clean_up()             # on disks that are empty again, as the judge takes them to be
+    scene.server.logging = True
+    _, recording = resizes.resize(scene, 1, DISKS[1][:2], 1)
+    test = CrashTest(recording, SEED).run(MOMENTS, EACH)
+    found = report(recording, test, "raid1-resize", scene.vm.directory)
+    assert not found, found
+    assert test.judge.checked["cover"] > 200 and test.judge.checked["order"] > 20
 
 
 def test_kernel_log(scene, recordings):

@@ -7,13 +7,13 @@ import pytest
 
 from powercut.crash import CrashTest
 from powercut.resizes import resize
-from powercut.scene import CHUNK, Scene, broken_modules
+from powercut.scene import Scene, broken_modules, unit_of
 from vmtest import DiskOptions
 
 MOMENTS, EACH = 150, 4
 ASSEMBLED = 3
-DISKS = {1: [0, 1], 10: [0, 1, 2, 3]}
-KINDS = [DiskOptions(size="208M")] * 2 + [DiskOptions(size="108M")] * 2
+DISKS = {1: [0, 1], 10: [0, 1, 2, 3], 4: [0, 1, 2], 5: [0, 1, 2], 6: [0, 1, 2, 3]}
+KINDS = [DiskOptions(size="208M")] * 4
 ORDERS = {0: "nothing is broken", 1: "new bytes are not written", 2: "old bytes are kept",
           3: "the bitmap shrinks first"}
 SEED = int(os.environ.get("CRASH_SEED") or random.randrange(1 << 30))
@@ -27,7 +27,7 @@ def scene(vm_environment, vm_directories):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("level", [1, 10])
+@pytest.mark.parametrize("level", DISKS)
 def test_cuts_while_the_size_changes(scene, level):
     array, recording = resize(scene, level, DISKS[level], 6)
     test = CrashTest(recording, SEED).run(MOMENTS, EACH, ASSEMBLED)
@@ -40,7 +40,7 @@ def test_cuts_while_the_size_changes(scene, level):
     for image in test.images:
         scene.assemble(array, image)
         chunks = array.metadata()["chunks"]
-        assert chunks == array.size() // 512 // CHUNK
+        assert chunks == array.size() // 512 // unit_of(level, DISKS[level])
         assert sum(array.bits().values()) == chunks
         array.stop()
         wrong = image.compare({disk.index: disk.path for disk in array.members})
@@ -56,7 +56,7 @@ def test_kernel_log(scene):
 
 @pytest.fixture(scope="module")
 def broken_scene(vm_environment, vm_directories):
-    one = Scene(vm_environment, vm_directories.take("power-cut-resize-broken"), KINDS[:2], SEED,
+    one = Scene(vm_environment, vm_directories.take("power-cut-resize-broken"), KINDS[:3], SEED,
                 broken_modules("resize"))
     yield one
     one.close()
@@ -64,12 +64,13 @@ def broken_scene(vm_environment, vm_directories):
 
 @pytest.mark.long
 @pytest.mark.parametrize("order", ORDERS)
-def test_broken_order_is_found(broken_scene, order):
+@pytest.mark.parametrize("level", [1, 5])
+def test_broken_order_is_found(broken_scene, level, order):
     broken_scene.breaks(order)
-    _, recording = resize(broken_scene, 1, DISKS[1], 1)
+    _, recording = resize(broken_scene, level, DISKS[level], 1)
     test = CrashTest(recording, SEED).run(MOMENTS, EACH)
     found = [*test.judge.violations, *test.violations]
-    print(f"{ORDERS[order]}: {recording.said}, {len(recording.log)} entries, found "
+    print(f"raid{level}, {ORDERS[order]}: {recording.said}, {len(recording.log)} entries, found "
           f"{len(found)}:\n" + "\n".join(map(str, found[:3])))
     broken_scene.vm.clean_up()
     assert bool(found) == bool(order)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mdadm --grow --size: the bitmap follows, within its capacity, and is never asked beyond it."""
 import json
+import os
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from levels import PARITY, cases, discards_allowed, first_sector
 from support import (AREA_BEGIN, HEADER, Content, Trace, begin_flush, errno_of, held, is_in, keep_active,
                      mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
+from vmtest.parity import ParityLayout
 
 pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="400M"), memory="1G")
 
@@ -28,16 +30,23 @@ def chunks(array):
     return array.size() // 512 // CHUNK
 
 
+def covered(array):
+    """Sectors that the bitmap has to cover: of the array, with parity of a member."""
+    if array.member_images()[0].level in PARITY:
+        return int(array.get("component_size")) * 2
+    return array.size() // 512
+
+
 def check_geometry(array):
     """Array, bitmap in memory and bitmap on disk are of one size."""
-    count = -(-array.size() // 512 // CHUNK)
+    count = -(-covered(array) // CHUNK)
     assert array.metadata()["chunks"] == count
     assert sum(array.bits().values()) == count
     # the superblocks after the one that carries the size tell the bitmap's
     array.set("llbitmap/daemon_sleep", 3600)
     array.settle()
     for image in array.member_images():
-        assert image.bitmap().sync_size >= array.size() // 512
+        assert image.bitmap().sync_size >= covered(array)
 
 
 @LEVELS
@@ -297,9 +306,10 @@ for n in 1 2; do
 	for size in 163840 32768 196608 28672 256000 40960; do
 		for i in $(seq 50); do mdadm --grow {array} --size=$size && break; sleep 0.2; done
 		end=$(blockdev --getsz {array})
-		dd if=/dev/urandom of={array} bs=64k seek=$((end / 128 - 4)) count=4 oflag=direct \
-			conv=notrunc status=none
-		[ $((n % 2)) = 0 ] || blkdiscard -f -o $(((end - 384) * 512)) -l 65536 {array}
+		dd if=/dev/urandom of={array} bs=$(({unit} * 512)) seek=$((end / {unit} - 4)) count=4 \
+			oflag=direct conv=notrunc status=none
+		[ $((n % 2)) = 0 ] ||
+			blkdiscard -f -o $(((end - 3 * {unit}) * 512)) -l $(({unit} * 512)) {array}
 		echo 1 > $md/llbitmap/flush
 	done
 done
@@ -308,25 +318,66 @@ wait $load
 """
 
 
-@LEVELS
-def test_under_load(vm, level, disks):
-    """Data compared by fio; every transition verified; copies equal in the end."""
-    array = vm.create_array(level=level, disks=disks, size=40960)
+def audited_load(array, unit):
+    """LOAD: data compared by fio, every transition verified. `unit` array sectors are a chunk."""
     array.set("llbitmap/barrier_idle", 0)
     array.set("llbitmap/daemon_sleep", 1)
-    script = LOAD.format(array=array, name=array.name)
-    audit = vm.run(["llbitmapctl", "audit", "--json", "-a", array.name, "--", "bash", "-c", script],
-                   timeout=240, check=False)
+    script = LOAD.format(array=array, name=array.name, unit=unit)
+    audit = array.vm.run(["llbitmapctl", "audit", "--json", "-a", array.name, "--", "bash", "-c",
+                          script], timeout=240, check=False)
     verdict = json.loads(audit.stdout)
     assert "verdict" in verdict, audit.stdout + audit.stderr
     assert (audit.rc, verdict["verdict"]) == (0, "pass"), audit.stdout[-3000:] + audit.stderr[-2000:]
     assert "ended with status" not in audit.stderr, audit.stderr[-2000:]
     assert verdict["events"]["resize"] >= 12
+    array.flush()
+    array.wait_in_sync()
     array.wait_sync()
     array.flush()
     check_geometry(array)
     assert array.bits()["need sync"] == 0
+
+
+@LEVELS
+def test_under_load(vm, level, disks):
+    """Copies are equal in the end."""
+    array = vm.create_array(level=level, disks=disks, size=40960)
+    audited_load(array, CHUNK)
     assert array.unequal() == []
+
+
+def junk(vm, disks, mib):
+    """What makes any parity wrong that nobody computed; before the array is made."""
+    for disk in disks:
+        with open(disk.path, "r+b") as file:
+            piece = os.urandom(1 << 20)
+            for at in range(0, mib << 20, len(piece)):
+                file.seek(at)
+                file.write(piece)
+    vm.run(["blockdev", "--flushbufs", *disks])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(4, 3), (5, 3), (6, 4)])
+def test_under_load_with_parity(vm, level, disks):
+    """Parity is right in the end wherever a chunk says so, and nowhere else: it was wrong before."""
+    junk(vm, vm.disks[:disks], 64)
+    with discards_allowed(vm, level):
+        array = vm.create_array(level=level, disks=disks, size=40960, chunk=64, assume_clean=False)
+    array.wait_sync()
+    audited_load(array, CHUNK * (disks - PARITY[level]))
+    found = states(array)
+    array.settle()
+    images = array.member_images()
+    layout = ParityLayout.of_member(images[0])
+    wrong = {state: [chunk for chunk, name in enumerate(found) if name == state and
+                     layout.wrong_parity(images, chunk * CHUNK, chunk * CHUNK + CHUNK - 1)]
+             for state in set(found)}
+    assert set(wrong) == {"Clean", "Unwritten"}
+    assert wrong["Clean"] == []
+    # else nothing was compared: of what nobody wrote to, only what was discarded has parity
+    assert found.count("Clean") > 100
+    assert len(wrong["Unwritten"]) > found.count("Unwritten") / 2
 
 
 # -- refused ------------------------------------------------------------------------------------

@@ -3,18 +3,21 @@
 import time
 
 from .log import SHRINK
-from .scene import CHUNK
+from .scene import unit_of
 
-SMALL = 8 << 10                         # of a member, in KiB; the array has one bitmap page
-LARGE = {1: 200 << 10, 10: 100 << 10}   # and two
+# of a member, in KiB: the bitmap has one page with chunks, and two
+SMALL = 8 << 10
+LARGE = {1: 200 << 10, 10: 100 << 10, 4: 200 << 10, 5: 200 << 10, 6: 200 << 10}
+WINDOW = 40                             # chunks from the array's begin on, where the load writes
 FIRST_FILL = 1 << 40                    # generations of fill.py: beyond those of the load
 
 
 class Resizes:
     """Grows and shrinks the array for a while, and leaves it large."""
 
-    def __init__(self, level, seconds):
+    def __init__(self, level, disks, seconds):
         self.large = LARGE[level]
+        self.unit = unit_of(level, disks)
         self.seconds = seconds
         self.done = 0
         self.generation = FIRST_FILL
@@ -46,16 +49,17 @@ class Resizes:
 
     def fill(self, scene, array):
         """Around the old end, and at the new one."""
-        first = self.before - 2 * CHUNK
-        assert first >= 40 * CHUNK      # the load's window is below
+        first = self.before - 2 * self.unit
+        assert first >= WINDOW * self.unit
         scene.vm.run(["python3", "/mnt/tests/crash/fill.py", array, first,
                       array.size() // 512 - first, self.generation])
         self.generation += 1000
 
 
 def resize(scene, level, disks, seconds):
-    """As Scene.record(), on RAID1 and RAID10."""
-    resizes = Resizes(level, seconds)
-    recorded = scene.record(level, disks, seconds, resizes, size=SMALL, where=[f"0:{40 * CHUNK}"])
+    """As Scene.record()."""
+    resizes = Resizes(level, disks, seconds)
+    recorded = scene.record(level, disks, seconds, resizes, size=SMALL,
+                            where=[f"0:{WINDOW * resizes.unit}"])
     print(f"\n{resizes.done} times larger and smaller")
     return recorded

@@ -40,9 +40,13 @@ def broken_modules(name):
                           check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
+def unit_of(level, disks):
+    """Array sectors that a chunk of the bitmap stands for, in an array that record() makes."""
+    return CHUNK * (len(disks) - PARITY[level] if level in PARITY else 1)
+
+
 def windows(sectors, unit):
-    """Where the load writes: the array's begin, and around the bitmap's second page. `unit` array
-    sectors belong to a chunk."""
+    """Where the load writes: the array's begin, and around the bitmap's second page."""
     middle = (PAGE_0_CHUNKS - 8) * unit
     assert sectors >= middle + 16 * unit
     return [f"0:{24 * unit}", f"{middle}:{16 * unit}"]
@@ -111,10 +115,11 @@ class Scene:
         it with the largest. size: of each member, in KiB. where: windows of the load. Gives the
         Array and a Recording."""
         self.server.take_log()
-        # so that what a chunk of the bitmap stands for is one stretch of the array, also there
-        unit = CHUNK * (len(disks) - PARITY[level] if level in PARITY else 1)
+        unit = unit_of(level, disks)
         array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
                                      disks=len(disks), assume_clean=False, size=size,
+                                     # what a chunk of the bitmap stands for is one stretch of the
+                                     # array, also there
                                      chunk=CHUNK // 2 if level in PARITY else None)
         array.set("llbitmap/barrier_idle", 0)
         array.set("llbitmap/daemon_sleep", 1)
