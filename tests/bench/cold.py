@@ -161,11 +161,7 @@ def bytes_read(vm, members):
 def resynced(vm, array):
     """Bytes that are resynced once it is assembled, right after a boot: a resync reads them from one
     member (RAID1) or all of them (RAID10), and hardly anything else is read."""
-    array.assemble()
-    array.readwrite()
-    if array.bitmap == "lockless":
-        array.wait_in_sync()
-    array.wait_sync()
+    array.bring_up()
     return bytes_read(vm, array.members)
 
 

@@ -20,7 +20,7 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
-sys.path[:0] = [str(TESTS / name) for name in ("vm", "stateful", "crash", "faults")]
+sys.path.insert(0, str(TESTS / "vm"))       # faultpoints knows what else it needs
 
 from faultpoints import phases, plan, run
 from vmtest import Environment

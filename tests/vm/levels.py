@@ -2,6 +2,7 @@
 """What tests of the array as a whole need to know of its level, and no more."""
 import contextlib
 import os
+import random
 
 import pytest
 
@@ -19,6 +20,22 @@ EACH_LEVEL = cases("level, disks", (1, 2), long=[(10, 4), (5, 3), (6, 4)])
 PARITY = {4: 1, 5: 1, 6: 2}
 
 
+def width(level, disks):
+    """Array sectors for each sector that the bitmap counts: on RAID4/5/6 it counts a member's."""
+    return disks - PARITY[level] if level in PARITY else 1
+
+
+def litter(vm, disks, seed=0, mib=40):
+    """Members with something on them, up to there: parity that was never built is wrong."""
+    draw = random.Random(seed)
+    for disk in disks:
+        with open(disk.path, "r+b") as file:
+            for at in range(1, mib):
+                file.seek(at << 20)
+                file.write(draw.randbytes(1 << 20))
+        vm.run(["blockdev", "--flushbufs", disk])
+
+
 def first_sector(array, chunk):
     """The array sector where a chunk begins; on RAID4/5/6 one of its array sectors."""
     image = array.member_images()[0]
@@ -26,7 +43,7 @@ def first_sector(array, chunk):
     if image.level not in PARITY:
         return start
     stripe, within = divmod(start, image.chunk_sectors)
-    return stripe * image.chunk_sectors * (image.raid_disks - PARITY[image.level]) + within
+    return stripe * image.chunk_sectors * width(image.level, image.raid_disks) + within
 
 
 def make_unequal(array, chunk):

@@ -151,13 +151,12 @@ def test_cut_as_a_replacement_becomes_active(vm):
         member.delay_writes(10000, 8, 8)
     vm.run(f"mdadm {array} --replace {old} --with {new}", timeout=120)
     wait_until(vm, lambda: "faulty" in array.member_state(old), 120)
-    writer = begin_write(vm, array, 5 * CHUNK, pattern=0x66)
+    begin_write(vm, array, 5 * CHUNK, pattern=0x66)
     vm.run("sleep 1")
-    flush = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
+    vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
     vm.run("sleep 1")
     assert "faulty" in array.member_state(old), "too late"
     vm.power_cut()
-    del writer, flush
     array.members = vm.disks[:2]
     reboot(vm, array)
     array.assemble(extra=["--run"])     # the new one is not there

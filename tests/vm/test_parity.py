@@ -3,12 +3,11 @@
 without any member (RAID6: any two)."""
 import itertools
 import json
-import random
 
 import pytest
 
 from oracle import Plan, wrong
-from levels import cases
+from levels import cases, litter
 from support import Trace, reboot, states, wait_until
 from vmtest import DiskOptions
 from vmtest.parity import ParityLayout
@@ -19,17 +18,6 @@ ORACLE = "python3 /mnt/tests/vm/oracle.py"
 KIB = 24576                 # of each member
 CHUNK = 128                 # sectors of a chunk of the bitmap
 LEVELS = cases("level, disks", (5, 5), (6, 6), long=[(4, 4), (5, 3), (5, 4), (6, 4)])
-
-
-def litter(vm, disks, seed=0):
-    """Members with something on them: parity that was never built is wrong."""
-    draw = random.Random(seed)
-    for disk in disks:
-        with open(disk.path, "r+b") as file:
-            for at in range(1, 40):
-                file.seek(at << 20)
-                file.write(draw.randbytes(1 << 20))
-        vm.run(["blockdev", "--flushbufs", disk])
 
 
 def make(vm, level, disks, missing=0, **options):

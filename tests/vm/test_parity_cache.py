@@ -3,9 +3,9 @@
 replaced do not go together with parity that was never built."""
 import pytest
 
+from levels import litter
 from support import wait_until, write
-from test_parity import (KIB, all_comes_back, litter, make, parity_is_right, perform, resync,
-                         verify)
+from test_parity import KIB, all_comes_back, make, parity_is_right, perform, resync, verify
 from test_parity_members import CACHED, LOW, low, read_low, write_above
 from vmtest import DiskOptions
 from vmtest.parity import ParityLayout

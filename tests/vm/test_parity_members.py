@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from oracle import Plan
-from levels import cases, discards_allowed
+from levels import cases, discards_allowed, litter
 from support import Mapped, Trace, discard, held, on_disk, reboot, states, wait_until
-from test_parity import (CHUNK, KIB, ORACLE, all_comes_back, assemble, litter, make,
+from test_parity import (CHUNK, KIB, ORACLE, all_comes_back, assemble, make,
                          parity_is_right, passed, perform, plan, resync, verify)
 from vmtest import DiskOptions
 

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mdadm --grow --size: the bitmap follows, within its capacity, and is never asked beyond it."""
 import json
-import os
 import re
 
 import pytest
 
-from levels import PARITY, cases, discards_allowed, first_sector
+from levels import PARITY, cases, discards_allowed, first_sector, litter, width
 from support import (AREA_BEGIN, HEADER, Content, Trace, begin_flush, errno_of, held, is_in, keep_active,
                      mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
@@ -346,26 +345,15 @@ def test_under_load(vm, level, disks):
     assert array.unequal() == []
 
 
-def junk(vm, disks, mib):
-    """What makes any parity wrong that nobody computed; before the array is made."""
-    for disk in disks:
-        with open(disk.path, "r+b") as file:
-            piece = os.urandom(1 << 20)
-            for at in range(0, mib << 20, len(piece)):
-                file.seek(at)
-                file.write(piece)
-    vm.run(["blockdev", "--flushbufs", *disks])
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("level, disks", [(4, 3), (5, 3), (6, 4)])
 def test_under_load_with_parity(vm, level, disks):
     """Parity is right in the end wherever a chunk says so, and nowhere else: it was wrong before."""
-    junk(vm, vm.disks[:disks], 64)
+    litter(vm, vm.disks[:disks], mib=64)
     with discards_allowed(vm, level):
         array = vm.create_array(level=level, disks=disks, size=40960, chunk=64, assume_clean=False)
     array.wait_sync()
-    audited_load(array, CHUNK * (disks - PARITY[level]))
+    audited_load(array, CHUNK * width(level, disks))
     found = states(array)
     array.settle()
     images = array.member_images()

@@ -2,6 +2,7 @@
 """mdadm --grow --size on the levels with parity: the bitmap counts in member sectors there."""
 import pytest
 
+from levels import litter, mismatches
 from support import Trace, on_disk, states, wait_until, write
 from vmtest import DiskOptions
 
@@ -9,12 +10,6 @@ pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="128M"), memo
 
 CHUNK = 128
 LEVELS = pytest.mark.parametrize("level, disks", [(4, 3), (5, 3), (6, 4)])
-
-
-def junk(vm, count):
-    """Members whose stripes have no right parity anywhere."""
-    for disk in vm.disks[:count]:
-        vm.run(f"dd if=/dev/urandom of={disk} bs=1M oflag=direct status=none", check=False)
 
 
 def resize(array, kib):
@@ -28,13 +23,6 @@ def built(array):
     array.wait_in_sync()
     array.wait_sync()
     array.flush()
-
-
-def mismatches(array):
-    array.wait_sync()
-    array.set("sync_action", "check")
-    array.wait_sync()
-    return int(array.get("mismatch_cnt"))
 
 
 def pattern(vm, array, first, mib, word):
@@ -52,7 +40,7 @@ def holds(vm, array, first, mib, word):
 @LEVELS
 def test_grow_and_shrink(vm, level, disks):
     """New chunks are Unwritten; what is written there survives the loss of any member."""
-    junk(vm, disks)
+    litter(vm, vm.disks[:disks], mib=128)
     array = vm.create_array(level=level, disks=disks, size=32768, assume_clean=False)
     array.wait_sync()
     pattern(vm, array, 0, 8, "old")
@@ -94,7 +82,7 @@ def test_grow_and_shrink(vm, level, disks):
 
 def test_what_the_last_chunk_gains(vm):
     """It has no parity yet, though the rest of the chunk has: the chunk is synced again."""
-    junk(vm, 3)
+    litter(vm, vm.disks[:3], mib=128)
     array = vm.create_array(level=5, disks=3, chunk=4, size=40964, assume_clean=False)
     array.wait_sync()
     write(vm, array, array.size() // 512 - 16, 16)

@@ -12,7 +12,7 @@ from vmtest.environment import TOP, build_helper
 from vmtest.judge import Watch
 from vmtest.machine import VM, VMOptions
 
-from levels import PARITY
+from levels import PARITY, width
 
 from .array import LoggedArray, of_images
 from .log import FLUSH, LEAVE
@@ -41,8 +41,9 @@ def broken_modules(name):
 
 
 def unit_of(level, disks):
-    """Array sectors that a chunk of the bitmap stands for, in an array that record() makes."""
-    return CHUNK * (len(disks) - PARITY[level] if level in PARITY else 1)
+    """Array sectors that a chunk of the bitmap stands for, in an array that record() makes: also
+    with parity they are one stretch of the array."""
+    return CHUNK * width(level, len(disks))
 
 
 def windows(sectors, unit):
@@ -118,8 +119,6 @@ class Scene:
         unit = unit_of(level, disks)
         array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
                                      disks=len(disks), assume_clean=False, size=size,
-                                     # what a chunk of the bitmap stands for is one stretch of the
-                                     # array, also there
                                      chunk=CHUNK // 2 if level in PARITY else None)
         array.set("llbitmap/barrier_idle", 0)
         array.set("llbitmap/daemon_sleep", 1)

@@ -46,6 +46,12 @@ def said(stage, answer):
     return []
 
 
+def settled(stage, answer):
+    """The same, and md has done what follows from it."""
+    stage.settle()
+    return said(stage, answer)
+
+
 class Create(Phase):
     memory_fails = True
     always_works = False
@@ -56,9 +62,7 @@ class Create(Phase):
         stage.wipe()
 
     def act(self, stage):
-        said(stage, stage.create(self.clean))
-        stage.settle()
-        return []
+        return settled(stage, stage.create(self.clean))
 
 
 class CreateClean(Create):
@@ -74,9 +78,7 @@ class Assemble(Phase):
         stage.stop()
 
     def act(self, stage):
-        said(stage, stage.assemble())
-        stage.settle()
-        return []
+        return settled(stage, stage.assemble())
 
 
 class AssembleAfterCut(Assemble):
@@ -203,9 +205,7 @@ class Rejoin(Phase):
         return some_writes(stage)
 
     def act(self, stage):
-        said(stage, stage.mdadm("/dev/md0", "--re-add", stage.device(stage.disks[-1])))
-        stage.settle()
-        return []
+        return settled(stage, stage.mdadm("/dev/md0", "--re-add", stage.device(stage.disks[-1])))
 
 
 class Stop(Phase):

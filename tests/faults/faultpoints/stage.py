@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 
-from levels import PARITY
+from levels import PARITY, width
 from sidebyside.contents import content
 from sidebyside.rig import ANSWERS, REQUESTS, SETTLE, Rig, packed
 from support import new_bitmap
@@ -66,7 +66,7 @@ class Stage(Rig):
     @property
     def unit(self):
         """Array sectors that belong to a chunk of the bitmap."""
-        return CHUNK * (DISKS[self.level] - PARITY[self.level] if self.level in PARITY else 1)
+        return CHUNK * width(self.level, DISKS[self.level])
 
     # -- faults --------------------------------------------------------------------------------
 

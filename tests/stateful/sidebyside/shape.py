@@ -5,7 +5,7 @@ import dataclasses
 from vmtest.geometry import Layout
 from vmtest.parity import ParityLayout
 
-from levels import PARITY
+from levels import PARITY, width
 
 CHUNK = 128                         # sectors of a chunk of the bitmap
 RAID_CHUNK = 64                     # and of a chunk of the array, if it has any
@@ -45,7 +45,7 @@ class Shape:
     @property
     def unit(self):
         """Array sectors that belong to a chunk of the bitmap."""
-        return CHUNK * (self.disks - PARITY[self.level] if self.parity else 1)
+        return CHUNK * width(self.level, self.disks)
 
     @property
     def chunks(self):

@@ -102,7 +102,8 @@ class Array:
         """Assembles it for writing, and waits until all is synced that has to be."""
         self.assemble()
         self.readwrite()
-        self.wait_in_sync()     # first: md can look idle before it has chosen what to do
+        if self.has("llbitmap"):
+            self.wait_in_sync()     # first: md can look idle before it has chosen what to do
         self.wait_sync()
 
     def destroy(self):
