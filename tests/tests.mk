@@ -29,7 +29,7 @@ check-vm: modules all test-helpers ## run the tests that need a VM
 	$(Q)$(PYTEST) $(PARALLEL) tests/vm $(PYTEST_ARGS)
 
 breaks: modules all test-helpers ## take one mend out of the kernel at a time: tests must fail (NAME=...; all: hours)
-	$(Q)$(PYTHON) tests/vm/breaks $(NAME)
+	$(Q)$(PYTHON) tests/vm/breaks.py $(NAME)
 
 crash: modules all test-helpers ## 10 000 crash states, resumable (STATES=, SEED=, LEVEL=5, BROKEN=1..6)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/crash/campaign.py $(if $(STATES),--states $(STATES)) \

@@ -12,5 +12,4 @@ demo-run: modules all
 	$(Q)PYTHONPATH=tests/vm $(PYTHON) tests/demo/demo.py
 
 pictures: modules all ## take README's terminal pictures anew (wants python3-pyte, python3-rich)
-	$(Q)PYTHONPATH=tests/vm $(PYTHON) tests/demo/pictures.py \
-		"$$(tests/vm/bugs/build tests/vm/bugs/clean-while-degraded.patch)"
+	$(Q)PYTHONPATH=tests/vm $(PYTHON) tests/demo/pictures.py

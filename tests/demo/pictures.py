@@ -6,19 +6,20 @@ terminal emulator here, and its screen becomes an SVG.
 """
 import itertools
 import pathlib
-import sys
 
 import pyte
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
+from vmtest import planted
 from vmtest.disks import DiskOptions
-from vmtest.environment import Environment, build_dir
+from vmtest.environment import VM_DIR, Environment, build_dir
 from vmtest.machine import VM, VMOptions
 
 COLUMNS = 80
 PICTURES = pathlib.Path("tools/llbitmapctl/pictures")
+BUG = VM_DIR / "bugs" / "clean-while-degraded.patch"
 LOAD = ("fio --filename=/dev/md0 --ioengine=libaio --direct=1 --iodepth=8 --bs=64k --time_based "
         "--runtime=25 --output=/dev/null --name=write --rw=randwrite --size=200M --rate_iops=60 "
         "--name=trim --rw=randtrim --offset=200M --size=100M --rate_iops=30")
@@ -133,7 +134,7 @@ def violation(vm, rows):
 def main():
     for name, shoot, rows, modules in (
             ("top", top, 24, ""),
-            ("audit", violation, 40, sys.argv[1])):
+            ("audit", violation, 40, planted.bug(BUG))):
         vm = start(modules)
         try:
             picture(shoot(vm, rows), rows, PICTURES / f"{shoot.__name__}.svg", f"llbitmapctl {name}")

@@ -53,9 +53,9 @@ class Campaign:
         self.options, self.rounds = options, rounds
         self.points = run.points()
         self.directories = Directories()
-        planted = [options.broken] if options.broken else []
+        bugs = [options.broken] if options.broken else []
         self.runner = run.Runner(Environment(), self.directories.take("faults"),
-                                 run.modules(*planted))
+                                 run.modules(*bugs))
         self.bad = rounds.sum("wrong") > 0
 
     # -- pieces ------------------------------------------------------------------------------------

@@ -16,14 +16,14 @@ SEED = int(os.environ.get("FAULTS_SEED") or random.randrange(1 << 30))
 
 @pytest.fixture
 def runner(vm_environment, vm_directories):
-    """runner(*planted): a Runner, closed at the end."""
+    """runner(*bugs): a Runner, closed at the end."""
     if vm_environment.md_built_in:
         pytest.skip("exchanges md's modules, and this kernel has md built in")
     runners = []
 
-    def make(*planted):
+    def make(*bugs):
         runners.append(run.Runner(vm_environment, vm_directories.take("faults"),
-                                  run.modules(*planted)))
+                                  run.modules(*bugs)))
         return runners[-1]
 
     yield make

@@ -138,7 +138,7 @@ def main():
     parser.add_argument("--seed", type=int, help="the same rounds again")
     parser.add_argument("--level", type=int, action="append", choices=load.LEVELS)
     parser.add_argument("--jobs", type=int, default=2, help="test files at a time")
-    parser.add_argument("--broken", default="", choices=debug.planted(), metavar="NAME",
+    parser.add_argument("--broken", default="", choices=debug.BUGS, metavar="NAME",
                         help="with this bug of planted/: it must be found; no tests are run")
     parser.add_argument("tests", nargs="*", help="files of tests to run before")
     options = parser.parse_args()

@@ -73,7 +73,7 @@ def main():
     parser.add_argument("--level", type=int, action="append", choices=DISKS,
                         help="only this level (again for more)")
     parser.add_argument("--broken", metavar="NAME", help="with modules that have this bug of "
-                        "tests/vm/bugs or tests/vm/breaks: it must be found")
+                        "tests/vm/bugs or tests/vm/breaks.py: it must be found")
     options = parser.parse_args()
     return interruptible(lambda: carry_out(options))
 

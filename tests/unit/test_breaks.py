@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""tests/vm/breaks keeps up with the kernel code, the tests, and the table of pitfalls."""
-import importlib.machinery
-import importlib.util
+"""tests/vm/breaks.py keeps up with the kernel code, the tests, and the table of pitfalls."""
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -12,24 +9,15 @@ import pytest
 from conftest import TOP
 
 VM_TESTS = TOP / "tests/vm"
+sys.path.insert(0, str(VM_TESTS))
 
-
-def load():
-    loader = importlib.machinery.SourceFileLoader("breaks", str(VM_TESTS / "breaks"))
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("breaks", loader))
-    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    loader.exec_module(module)
-    sys.dont_write_bytecode = keep
-    return module
-
-
-breaks = load()
+import breaks
+from vmtest import planted
 
 
 @pytest.fixture(scope="module")
 def source():
-    """drivers/md as the series makes it."""
-    return breaks.patched_source()
+    return planted.patched_source()
 
 
 @pytest.mark.parametrize("name", breaks.BREAKS)
@@ -51,17 +39,15 @@ def test_its_tests_exist(name):
 
 PLANTED = sorted([*(VM_TESTS / "bugs").glob("*.patch"),
                   *(TOP / "tests/crash/mutations").glob("*.patch"),
-                  *(TOP / "tests/faults/planted").glob("*.patch")])
+                  *(TOP / "tests/faults/planted").glob("*.patch"),
+                  *(TOP / "tests/races/planted").glob("*.patch")])
 
 
 @pytest.mark.parametrize("patch", PLANTED, ids=lambda patch: patch.stem)
 def test_planted_bug_fits(source, patch, tmp_path):
     """They are built where they are needed, which may be in `make check-long` only."""
     shutil.copytree(source, tmp_path / "drivers/md")
-    done = subprocess.run(["git", "apply", "--check", patch], cwd=tmp_path, capture_output=True,
-                          text=True, env={"GIT_CEILING_DIRECTORIES": str(tmp_path.parent),
-                                          "PATH": "/usr/bin:/bin"})
-    assert done.returncode == 0, done.stderr
+    planted.apply(tmp_path / "drivers/md", patch, "--check")
 
 
 def test_pitfalls_name_them():

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from vmtest import DiskOptions
-from vmtest.environment import build_dir, run_tool
+from vmtest import DiskOptions, planted
+from vmtest.environment import build_dir
 
 BUGS = pathlib.Path(__file__).parent / "bugs"
 TOOL = build_dir() / "llbitmapctl"
@@ -87,8 +87,7 @@ def test_no_bug(boot_vm):
 @pytest.mark.parametrize("bug", [pytest.param(bug, marks=pytest.mark.long if bug in LONG else ())
                                  for bug in RULES])
 def test_bug(boot_vm, bug):
-    modules = run_tool(BUGS / "build", BUGS / f"{bug}.patch")
-    live, replayed, log = audit_load(boot_vm, bug, modules,
+    live, replayed, log = audit_load(boot_vm, bug, planted.bug(BUGS / f"{bug}.patch"),
                                      SECOND_PAGE if bug == "number-twice" else SIZE)
     for status, report in (live, replayed):
         assert (status, report["verdict"]) == (1, "fail")

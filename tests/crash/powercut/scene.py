@@ -3,12 +3,12 @@
 import dataclasses
 import pathlib
 import pickle
-import subprocess
 import tempfile
 import time
 
+from vmtest import planted
 from vmtest.disks import DiskOptions
-from vmtest.environment import TOP, build_helper
+from vmtest.environment import build_helper
 from vmtest.judge import Watch
 from vmtest.machine import VM, VMOptions
 
@@ -35,9 +35,7 @@ def build_load():
 
 def broken_modules(name):
     """Modules with mutations/NAME.patch in them; their parameter llb_broken chooses what is broken."""
-    return subprocess.run([TOP / "tests" / "vm" / "bugs" / "build",
-                           HERE / "mutations" / f"{name}.patch"],
-                          check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    return planted.bug(HERE / "mutations" / f"{name}.patch")
 
 
 def unit_of(level, disks):

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A VM in which faults happen, watched by `llbitmapctl audit`; another one when it is lost."""
-import os
 import pathlib
 import re
+import shutil
 import signal
 
-from vmtest.environment import TOP, run_tool
+from vmtest import planted
 from vmtest.errors import CommandTimeout, VMLost, VMPanic
 from vmtest.kernel_log import find_trouble
 from vmtest.machine import VM as Machine
@@ -13,7 +13,7 @@ from vmtest.machine import VMOptions
 
 from . import phases
 from .drill import Drill, Report
-from .points import all_points
+from .points import all_points, instrument
 from .stage import VM, Fault, Stage
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
@@ -21,16 +21,20 @@ HERE = pathlib.Path(__file__).resolve().parents[1]
 CMDLINE = "slub_debug=FZP,kmalloc-*"
 
 
-def modules(*planted):
-    """The directory of those with fault points, and with these bugs of planted/."""
-    return run_tool(HERE / "build", *(HERE / "planted" / f"{name}.patch" for name in planted))
+def modules(*bugs):
+    """The directory of those in which each call that can fail does so on demand (kernel/), with
+    these bugs of planted/."""
+    def plant(md):
+        planted.patches(*(HERE / "planted" / f"{bug}.patch" for bug in bugs))(md)
+        for file in (HERE / "kernel").iterdir():
+            shutil.copy(file, md)
+        instrument(md)
+    return planted.modules("faults", "-".join(bugs) or "none", plant)
 
 
 def points():
     """All there are: {name: Point}."""
-    source = os.environ.get("MD_SRC") or run_tool(
-        TOP / "kernel-patch" / "modules" / "patched-source")
-    return {point.name: point for point in all_points(pathlib.Path(source))}
+    return {point.name: point for point in all_points(planted.patched_source())}
 
 
 class Runner:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Calls that can fail, made to fail on demand. tests/faults/build puts faulty_ before each call of
+ * Calls that can fail, made to fail on demand. faultpoints/run.py puts faulty_ before each call of
  * such a function in a copy of the bitmap's sources, with the name of the place as first argument.
  */
 #ifndef _MD_FAULTS_H

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scripts that found something, as the search left them: played by test_kept.
 
-name: (what was found with it, script). A name of tests/vm/bugs or tests/vm/breaks says on which
+name: (what was found with it, script). A name of tests/vm/bugs or tests/vm/breaks.py says on which
 broken kernel; test_finds plays it there.
 """
 KEPT = {

@@ -1,21 +1,19 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""usage: tests/vm/breaks [--list] [--md DIR] [--build-only | --built] [NAME...]
+"""usage: tests/vm/breaks.py [--list] [--build-only] [NAME...]
 
-Proves that tests can fail: builds the md modules with one mend taken out at a time (the patched
-drivers/md is copied, never changed) and runs the tests that are there for it, which must fail.
+Proves that tests can fail: builds the md modules with one mend taken out at a time (of the patched
+drivers/md, or of the one in MD_SRC) and runs the tests that are there for it, which must fail.
 Exit status 1 if any of them passes. The table of tests/vm/PITFALLS.md names these breaks.
 """
 import argparse
 import os
-import pathlib
 import re
-import shutil
 import subprocess
 import sys
 
-VM_DIR = pathlib.Path(__file__).resolve().parent
-TOP = VM_DIR.parent.parent
+from vmtest import planted
+from vmtest.environment import TOP, VM_DIR
 
 # name: (file, text in it, what stands there instead, tests)
 BREAKS = {
@@ -526,44 +524,26 @@ BREAKS = {
 }
 
 
-def patched_source():
-    """drivers/md as the series makes it."""
-    printed = subprocess.run([TOP / "kernel-patch/modules/patched-source"], check=True,
-                             capture_output=True, text=True)
-    return pathlib.Path(printed.stdout.strip())
-
-
 def edits(name):
     """(file, text in it, what stands there instead) of a break."""
     spec = BREAKS[name]
     return [spec[:3], *spec[4:]]
 
 
-def broken_source(md, work, name):
-    """A copy of drivers/md in `work` with the break in it; unchanged files keep their times."""
-    target = work / "src"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(md, target, ignore=shutil.ignore_patterns("*.o", ".*"))
-    for file, old, new in edits(name):
-        path = target / file
-        text = path.read_text()
-        if old not in text:
-            raise SystemExit(f"{file} has changed; it no longer contains:\n{old}")
-        path.write_text(text.replace(old, new))
-    return target
+def modules(name):
+    """The directory with the modules of a break; half a minute, at first."""
+    def plant(md):
+        for file, old, new in edits(name):
+            text = (md / file).read_text(encoding="utf-8")
+            if old not in text:
+                raise SystemExit(f"{file} has changed; it no longer contains:\n{old}")
+            (md / file).write_text(text.replace(old, new), encoding="utf-8")
+    return planted.modules("bugs", name, plant)
 
 
-def build(md, work, name, headers):
-    source = broken_source(md, work, name)
-    out = work / name
-    subprocess.run([TOP / "kernel-patch/modules/build", headers, source, out, work / "objects"],
-                   check=True, stdout=subprocess.DEVNULL)
-    return out
-
-
-def seen_failing(name, modules):
+def seen_failing(name):
     """Whether the tests of a break fail; each file or test that it names must."""
-    environment = {**os.environ, "LLBITMAP_MODULES": str(modules)}
+    environment = {**os.environ, "LLBITMAP_MODULES": modules(name)}
     passed = []
     for test in BREAKS[name][3].split():
         result = subprocess.run([sys.executable, "-m", "pytest", "-q", "--tb=line", "-x",
@@ -582,26 +562,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--md", type=pathlib.Path, help="patched drivers/md (default: the series')")
-    parser.add_argument("--work", type=pathlib.Path, default=TOP / "build/breaks")
-    parser.add_argument("--build-only", action="store_true", help="for a later run with --built")
-    parser.add_argument("--built", action="store_true", help="take what --build-only left")
+    parser.add_argument("--build-only", action="store_true", help="for a later run")
     options = parser.parse_args()
     if options.list:
         print("\n".join(BREAKS))
         return 0
     names = options.names or list(BREAKS)
-    md = options.md or patched_source()
-    facts = subprocess.run([TOP / "kernel-patch/kernel-env"], check=True, capture_output=True,
-                           text=True).stdout
-    headers = dict(line.split("=", 1) for line in facts.splitlines())["headers"]
-    options.work.mkdir(parents=True, exist_ok=True)
-    silent = []
-    for name in names:
-        modules = (options.work / name if options.built else
-                   build(md, options.work, name, headers))
-        if not options.build_only and not seen_failing(name, modules):
-            silent.append(name)
+    if options.build_only:
+        for name in names:
+            modules(name)
+        return 0
+    silent = [name for name in names if not seen_failing(name)]
     if silent:
         print("not noticed:", *silent)
     return 1 if silent else 0
