@@ -19,7 +19,7 @@ from vmtest.environment import TOP, VM_DIR
 BREAKS = {
     "data-before-bitmap": (
         "md-llbitmap-commit.c", "\tif (sync) {\n\t\tunplug.err = llb_make_durable(llb);",
-        "\tif (true)\n\t\treturn true;\n\tif (sync) {\n\t\tunplug.err = llb_make_durable(llb);",
+        "\tif (true)\n\t\treturn 0;\n\tif (sync) {\n\t\tunplug.err = llb_make_durable(llb);",
         "test_write.py::test_dirty_is_on_disk_before_the_data test_write.py::test_order_under_load"),
     "second-writer-goes-on": (
         "md-llbitmap-write.c", "\tpending = llb_any_unsafe(p, part->off, part->end);",
@@ -98,7 +98,7 @@ BREAKS = {
         "llb_finish_ranges(p, list, true);",
         "test_discard.py::test_unwritten_only_after_the_members_have_it_durably"),
     "raid10-discard-not-waiting": (
-        "raid10.c", "\t\twhile (md_write_pending(bio) &&", "\t\twhile (0 && md_write_pending(bio) &&",
+        "raid10.c", "\t\tif (!err && md_write_pending(bio)) {", "\t\tif (0) {",
         "test_write.py::test_whole_stripes_are_discarded_behind_the_bitmap"),
     "degraded-writes-dirty": (
         "md-llbitmap-state.c", "\t\tif (from <= LLB_CLEAN && (flags & LLB_F_DEGRADED))",
@@ -139,6 +139,22 @@ BREAKS = {
         "md-llbitmap-commit.c",
         "\tset_mask_bits(&mddev->sb_flags, 0,\n\t\t      BIT(MD_SB_CHANGE_DEVS) | BIT(MD_SB_CHANGE_PENDING));\n",
         "", "test_members.py::test_no_member_takes_bitmap_writes"),
+    "refused-superblocks-count": (
+        "md-llbitmap-commit.c", "\t\tif (test_bit(MD_BROKEN, &mddev->flags)) {", "\t\tif (0) {",
+        "test_refused.py::test_write_that_nothing_can_tell_of[1-2-given-up] "
+        "test_refused.py::test_write_that_nothing_can_tell_of[10-4-given-up]"),
+    "failure-told-in-vain": (
+        "md-llbitmap-io.c", "\treturn ret || test_bit(MD_BROKEN, &mddev->flags);", "\treturn ret;",
+        "test_refused.py::test_write_that_nothing_can_tell_of[1-2-failed]"),
+    "refused-write-tried-again": (
+        "raid1.c", "\tif (bio->bi_status && test_bit(R1BIO_Refused, &r1_bio->state)) {", "\tif (0) {",
+        "test_refused.py::test_write_that_nothing_can_tell_of[1-2-given-up] "
+        "test_refused.py::test_write_that_nothing_can_tell_of[10-4-given-up]",
+        ("raid10.c", "\tif (bio->bi_status && test_bit(R10BIO_Refused, &r10_bio->state)) {",
+         "\tif (0) {")),
+    "refused-discard-empties": (
+        "raid10.c", "\t\t\tif (err)\n\t\t\t\tmd_discard_failed(bio);\n", "",
+        "test_refused.py::test_discard_that_nothing_can_tell_of[10-4-failed]"),
     "write-errors-dropped": (
         "md-llbitmap-io.c", "\t\t\ttaken = llb_fail_member(mddev, mw->rdev);", "\t\t\t;",
         "test_members.py::test_member_that_fails_bitmap_writes"),
@@ -153,8 +169,8 @@ BREAKS = {
         ("md-llbitmap-io.c", "\trcu_read_unlock();\n\tif (prev)\n\t\trdev_dec_pending(prev, mddev);\n",
          "\trcu_read_unlock();\n")),
     "superblock-not-waited-for": (
-        "md-llbitmap-commit.c", "\tif (likely(!unplug.err) || llb_break_recorded(llb))",
-        "\tif (likely(!unplug.err || unplug.err == -EAGAIN) || llb_break_recorded(llb))",
+        "md-llbitmap-commit.c", "\treturn likely(!unplug.err) ? 0 :",
+        "\treturn likely(!unplug.err || unplug.err == -EAGAIN) ? 0 :",
         "test_members.py::test_member_that_fails_bitmap_writes",
         ("md-llbitmap-commit.c", "\t\tret = -EAGAIN;\n",
          "\t\tbitmap_zero(p->unsafe_inflight, LLB_PAGE_BYTES);\n"
@@ -369,7 +385,7 @@ BREAKS = {
         "raid5.c", "\tset_bit(STRIPE_BIT_DELAY, &sh->state);\n\t/*", "\t/*",
         "test_parity_order.py::test_bitmap_before_data_and_parity"),
     "stripes-go-before-the-superblock": (
-        "raid5.c", "\tif (done) {\n\t\tconf->seq_write = seq;", "\tif (true) {\n\t\tconf->seq_write = seq;",
+        "raid5.c", "\tif (err != -EAGAIN) {\n\t\tconf->seq_write = seq;", "\tif (true) {\n\t\tconf->seq_write = seq;",
         "test_parity_order.py::test_member_that_fails_bitmap_writes",
         # raid5 waits for superblocks in more places; without these, the first alone still holds
         ("raid5.c", "\tif (s.handle_bad_blocks ||\n\t    (md_is_rdwr(conf->mddev) &&\n"
