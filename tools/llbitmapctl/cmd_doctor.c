@@ -11,6 +11,7 @@
 #include "command.h"
 #include "live/session.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "version.h"
 
 enum grade { GOOD, REMARK, BAD };
@@ -28,7 +29,7 @@ finding(struct doctor *d, enum grade grade, const char *what, const char *advice
 {
 	static const char *const words[] = { "ok", "note", "missing" };
 	static const enum llb_style styles[] = { LLB_GOOD, LLB_WARN, LLB_BAD };
-	char text[512];
+	char text[512], name[LLB_NAME_SIZE];
 	va_list args;
 
 	va_start(args, format);
@@ -46,7 +47,8 @@ finding(struct doctor *d, enum grade grade, const char *what, const char *advice
 		return;
 	}
 	llb_styled(d->out, styles[grade], "%-8s", words[grade]);
-	llb_text(d->out, "%-12s %s\n", what, text);
+	llb_text(d->out, "%-12s %s\n", llb_foreign(what, name, sizeof(name)),
+		 llb_foreign(text, text, sizeof(text)));
 	if (grade != GOOD && *advice)
 		llb_text(d->out, "%20s -> %s\n", "", advice);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "live_frame.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "recording/recording.h"
 #include "recording/syncer.h"
 #include "version.h"
@@ -301,6 +302,7 @@ static int report(struct llb_out *out, struct live *live, struct recorder *r)
 	const char *path = r->options->output;
 	const struct llb_audit *audit = session_audit(live->session);
 	unsigned long long events = llb_writer_events(r->writer), bytes = llb_writer_bytes(r->writer);
+	char name[PATH_MAX];
 
 	if (out->json) {
 		llb_json_begin(out);
@@ -313,7 +315,8 @@ static int report(struct llb_out *out, struct live *live, struct recorder *r)
 		llb_json_u64(out, "violations", audit->violations);
 		llb_json_end(out);
 	} else {
-		llb_text(out, "%s: %llu events, %llu bytes\n", r->target.name, events, bytes);
+		llb_text(out, "%s: %llu events, %llu bytes\n",
+			 llb_foreign(r->target.name, name, sizeof(name)), events, bytes);
 	}
 	if (audit->violations)
 		llb_note(out, "%llu violations seen; llbitmapctl replay %s shows them",

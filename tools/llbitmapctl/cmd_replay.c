@@ -9,6 +9,7 @@
 #include "model/hist.h"
 #include "output/activity.h"
 #include "output/events.h"
+#include "output/foreign.h"
 #include "output/hist.h"
 #include "output/parts.h"
 #include "replay.h"
@@ -176,6 +177,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		int (*view)(struct viewer *v);
 	} views[] = { { "trace", replay_trace }, { "top", replay_top }, { "hist", replay_hist } };
 	const struct replay_options *o = opts;
+	char path[PATH_MAX];
 	int worst = 0;
 
 	if ((o->count || o->absolute) && strcmp(o->as, "trace"))
@@ -190,7 +192,8 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		for (int f = 0; f < argc; f++) {
 			out->source = argv[f];
 			if (argc > 1 && !out->json)
-				llb_styled(out, LLB_BOLD, "%s%s\n", f ? "\n" : "", argv[f]);
+				llb_styled(out, LLB_BOLD, "%s%s\n", f ? "\n" : "",
+					   llb_foreign(argv[f], path, sizeof(path)));
 			worst = llb_worse_exit(worst, one_file(out, argv[f], views[i].view, o));
 		}
 		return worst;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "live_frame.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "output/parts.h"
 #include "top_sample.h"
 #include "top_screen.h"
@@ -79,12 +80,13 @@ static void json_row(struct llb_out *out, const struct top_row *row)
 static void text_row(struct llb_out *out, const struct top_row *row)
 {
 	const struct array_info *a = &row->array;
+	char name[LLB_NAME_SIZE];
 
+	llb_text(out, "%-8s", llb_foreign(a->name, name, sizeof(name)));
 	if (row->gone) {
-		llb_text(out, "%-8s stopped\n", a->name);
+		llb_text(out, " stopped\n");
 		return;
 	}
-	llb_text(out, "%-8s", a->name);
 	for (int i = 0; i < LLB_NR_STATES; i++)
 		llb_text(out, " %s %" PRIu64, llb_state_key(i), a->counts[i]);
 	llb_text(out, "; chunks/s");

@@ -2,13 +2,14 @@
 #include <inttypes.h>
 #include "../model/names.h"
 #include "activity.h"
+#include "foreign.h"
 #include "parts.h"
 
 static void item_text(struct llb_out *out, const struct llb_activity *a, const char *name)
 {
-	char buf[32];
+	char buf[LLB_NAME_SIZE];
 
-	llb_styled(out, LLB_BOLD, "%s", name);
+	llb_styled(out, LLB_BOLD, "%s", llb_foreign(name, buf, sizeof(buf)));
 	llb_text(out, " load %u: level %d, %u members, %" PRIu64 " chunks of %" PRIu64
 		 " KiB%s%s\n", a->load, a->level, a->members, a->chunks, a->chunk_sectors / 2,
 		 a->syncing ? ", syncing" : "", a->unloaded ? ", unloaded" : "");
