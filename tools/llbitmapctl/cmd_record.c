@@ -283,7 +283,7 @@ static void bytes_text(void *recorder, char *text, size_t size)
 
 static int record(struct llb_out *out, struct recorder *r)
 {
-	int exit = 0;
+	int exit = 0, err;
 
 	announce(out, r);
 
@@ -291,7 +291,8 @@ static int record(struct llb_out *out, struct recorder *r)
 	r->error = r->error ?: llb_syncer_start(r->target.fd, r->target.dir, &r->syncer);
 	if (!r->error)
 		exit = live_run(out, r->live);
-	llb_syncer_stop(r->syncer);
+	err = llb_syncer_stop(r->syncer);
+	r->error = r->error ?: err;
 	if (!r->error && !exit)
 		r->error = llb_writer_finish(r->writer);
 	return r->error ? say_write_error(out, r, r->error) : exit;
