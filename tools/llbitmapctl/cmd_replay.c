@@ -44,6 +44,7 @@ struct viewer {
 	const struct llb_sink *sink;
 	uint64_t loss[LLB_NR_LOSS_KINDS];
 	struct llb_gaps *gaps;
+	uint64_t unwatched; /* loads without room */
 	uint64_t events_left;
 	struct llb_event_clock clock;
 	bool begun;
@@ -112,6 +113,7 @@ static int replay_top(struct viewer *v)
 		return -ENOMEM;
 	ret = show(v, &sink);
 	a->missing = llb_gaps_missing(v->gaps);
+	v->unwatched = a->unwatched.nr;
 	llb_activities_print(v->out, a, llb_replay_array, v->replay);
 	llb_activities_free(a);
 	return ret;
@@ -127,8 +129,9 @@ static int replay_hist(struct viewer *v)
 	if (!h)
 		return -ENOMEM;
 	ret = show(v, &sink);
-	set = *llb_hists_get(h);
+	set = llb_hists_get(h);
 	set.missing = llb_gaps_missing(v->gaps);
+	v->unwatched = set.unwatched;
 	llb_hists_print(v->out, &set);
 	llb_hists_free(h);
 	return ret;
@@ -140,7 +143,8 @@ static int whole(struct llb_out *out, const struct viewer *v, int ret)
 	if (ret < 0)
 		return llb_replay_failed(out, v->replay, ret);
 	/* Numbers that are missing where we stopped may have come later. */
-	if (llb_note_losses(out, v->loss, v->stopped ? 0 : llb_gaps_missing(v->gaps)))
+	if (llb_note_losses(out, v->loss, v->stopped ? 0 : llb_gaps_missing(v->gaps)) ||
+	    v->unwatched)
 		ret = LLB_EXIT_INCONCLUSIVE;
 	if (!v->stopped && !llb_reader_complete(v->replay->reader)) {
 		llb_note(out, "%s is cut short: shown is what it holds", v->replay->path);

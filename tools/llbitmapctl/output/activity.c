@@ -77,10 +77,7 @@ void llb_activities_print(struct llb_out *out, const struct llb_activities *all,
 {
 	if (!out->json) {
 		items(out, all, name_of, ctx);
-		llb_lost_text(out, all->lost, all->missing);
-		if (all->unwatched)
-			llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n",
-				   all->unwatched);
+		llb_lost_text(out, all->lost, all->missing, all->unwatched.nr);
 		return;
 	}
 	llb_json_begin(out);
@@ -90,6 +87,6 @@ void llb_activities_print(struct llb_out *out, const struct llb_activities *all,
 	llb_json_close(out);
 	llb_json_u64(out, "lost", all->lost);
 	llb_json_u64(out, "missing", all->missing);
-	llb_json_u64(out, "unwatched", all->unwatched);
+	llb_json_u64(out, "unwatched", all->unwatched.nr);
 	llb_json_end(out);
 }

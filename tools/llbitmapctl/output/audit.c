@@ -376,11 +376,7 @@ static void losses_text(struct llb_out *out, const struct llb_audit *audit)
 		if (audit->loss[kind])
 			llb_styled(out, LLB_WARN, "lost: %" PRIu64 " (%s)\n", audit->loss[kind],
 				   llb_loss_name(kind));
-	if (llb_audit_missing(audit))
-		llb_styled(out, LLB_WARN, "missing: %" PRIu64 " sequence numbers\n",
-			   llb_audit_missing(audit));
-	if (audit->unwatched)
-		llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n", audit->unwatched);
+	llb_lost_text(out, 0, llb_audit_missing(audit), audit->unwatched);
 }
 
 static void print_text(struct llb_out *out, const struct llb_audit *audit,

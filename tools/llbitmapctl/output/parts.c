@@ -94,12 +94,14 @@ void llb_json_flags(struct llb_out *out, uint32_t flags)
 	llb_json_close(out);
 }
 
-void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing)
+void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing, uint64_t unwatched)
 {
 	if (lost)
 		llb_styled(out, LLB_WARN, "lost: %" PRIu64 " events\n", lost);
 	if (missing)
 		llb_styled(out, LLB_WARN, "missing: %" PRIu64 " sequence numbers\n", missing);
+	if (unwatched)
+		llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n", unwatched);
 }
 
 bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS],
