@@ -258,6 +258,20 @@ def test_output_that_cannot_be_written(tool, record, args, output, why):
         5, "", f"llbitmapctl: cannot write the output: {why}\n")
 
 
+def test_doctor_advises_what_can_be_done(tool):
+    """Our modules are for one version of Linux; on another they cannot be installed."""
+    done = subprocess.run(["setarch", "--uname-2.6", tool.path, "doctor", "--json"], capture_output=True,
+                          text=True, check=False)
+    findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert findings["kernel"]["found"].startswith("2.6.") and findings["kernel"]["grade"] == "missing"
+    assert findings["kernel"]["advice"] == "the tool needs Linux 6.12 or newer, our md modules 6.12: boot one"
+    if findings["BTF"]["grade"] != "ok":
+        pytest.skip("a kernel without BTF")
+    if findings["tracepoints"]["grade"] == "ok":
+        pytest.skip("a kernel with our tracepoints")
+    assert findings["tracepoints"]["advice"] == "our md modules are for Linux 6.12: boot one, with them"
+
+
 def test_closed_pipe_is_quiet(tool, record):
     path = record(PASS + "barrier ns=1\n" * 100000)
     done = subprocess.run(["bash", "-c", f"{tool.path} replay --as trace {path} | head -n 2"],

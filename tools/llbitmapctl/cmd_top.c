@@ -128,7 +128,10 @@ static void print_sample(struct llb_out *out, const struct top *top)
 			text_row(out, &top->row[i]);
 		if (!top->nrow)
 			llb_text(out, "no array\n");
-		llb_text(out, "lost %" PRIu64 "\n\n", top->lost);
+		llb_text(out, "lost %" PRIu64, top->lost);
+		if (top->unwatched)
+			llb_styled(out, LLB_WARN, ", %" PRIu64 " not watched", top->unwatched);
+		llb_text(out, "\n\n");
 	}
 	fflush(out->file);
 }

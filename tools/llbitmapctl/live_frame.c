@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +18,20 @@ static const char *bitmap_word(const struct array_info *a)
 	return a->bitmap == ARRAY_BITMAP_CLASSIC ? "a classic bitmap" : "no bitmap";
 }
 
+bool live_modules_fit(void)
+{
+	struct utsname uts;
+
+	return !uname(&uts) && !strncmp(uts.release, "6.12.", 5);
+}
+
+const char *live_modules_advice(void)
+{
+	return live_modules_fit() ? "install our md modules (kernel-patch/modules) and load them "
+				    "instead of the distribution's" :
+				    "our md modules are for Linux 6.12: boot one, with them";
+}
+
 /* Why this array cannot be watched; 0 if it can. */
 static int check_array(struct llb_out *out, const struct array_info *a)
 {
@@ -27,7 +42,7 @@ static int check_array(struct llb_out *out, const struct array_info *a)
 	if (!a->traced)
 		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
 				"%s has a lockless bitmap, but this kernel's md has no tracepoints "
-				"for it; load our modules (see llbitmapctl doctor)", a->name);
+				"for it; %s", a->name, live_modules_advice());
 	return 0;
 }
 
@@ -77,8 +92,8 @@ int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array
 	}
 	if (!err && !found.n && untraced)
 		err = llb_fail(out, LLB_EXIT_ENVIRONMENT,
-			       "this kernel's md has no llbitmap tracepoints; load our modules "
-			       "(see llbitmapctl doctor)");
+			       "this kernel's md has no llbitmap tracepoints; %s",
+			       live_modules_advice());
 	arrays_free(&all);
 	if (err)
 		arrays_free(&found);
