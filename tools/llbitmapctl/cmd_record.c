@@ -156,6 +156,8 @@ static int say_write_error(struct llb_out *out, const struct recorder *r, int er
 {
 	bool holds = r->target.path && r->writer && llb_writer_events(r->writer);
 
+	if (err == -ENOMEM)
+		return llb_no_memory(out);
 	return llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; %s", r->target.name,
 			strerror(-err), holds ? "what it holds can be replayed" :
 						"make room, or name another --output");

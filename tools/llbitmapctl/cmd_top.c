@@ -203,7 +203,9 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		top.session = live.session;
 		err = loop(out, o, &live, &top, screen);
 		top_screen_close(screen);
-		if (err < 0)
+		if (err == -ENOMEM)
+			exit = llb_no_memory(out);
+		else if (err < 0)
 			exit = llb_fail(out, LLB_EXIT_DATA, "cannot sample: %s", strerror(-err));
 		exit = exit ?: live_finish(out, &live);
 		exit = exit ?: live_losses(out, &live);

@@ -56,7 +56,7 @@ static int take(struct llb_out *out, struct array_list *to, struct array_info *a
 			return 0;
 	v = reallocarray(to->v, to->n + 1, sizeof(*v));
 	if (!v)
-		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "out of memory");
+		return llb_no_memory(out);
 	to->v = v;
 	to->v[to->n++] = *a;
 	a->member = NULL;
@@ -154,7 +154,7 @@ static int watch_all(struct llb_out *out, struct live *live)
 		else if (err == -EACCES || err == -EPERM)
 			return no_snapshot(out, a->name, err);
 		else if (err == -ENOMEM)
-			return llb_fail(out, LLB_EXIT_ENVIRONMENT, "out of memory");
+			return llb_no_memory(out);
 		else if (err)
 			llb_note(out, "no snapshot of %s: %s", a->name, strerror(-err));
 	}
@@ -238,7 +238,8 @@ bool live_goes_on(struct live *live)
 
 static int cannot_read(struct llb_out *out, int err)
 {
-	return llb_fail(out, LLB_EXIT_DATA, "cannot read events: %s", strerror(-err));
+	return err == -ENOMEM ? llb_no_memory(out) :
+				llb_fail(out, LLB_EXIT_DATA, "cannot read events: %s", strerror(-err));
 }
 
 void live_announce(struct llb_out *out, const struct live *live, const char *doing,

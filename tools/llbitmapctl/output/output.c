@@ -113,6 +113,11 @@ int llb_fail(struct llb_out *out, int exit, const char *format, ...)
 	return exit;
 }
 
+int llb_no_memory(struct llb_out *out)
+{
+	return llb_fail(out, 4, "out of memory; free some, or permit more (ulimit -v)");
+}
+
 void llb_note(struct llb_out *out, const char *format, ...)
 {
 	char line[LINE_MAX];
