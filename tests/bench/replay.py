@@ -52,7 +52,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "run.llbrec"
         dearest = worst = 0
-        for arrays in (1, 4):
+        for arrays in (1, 4, 16):
             size = generate(path, SHORT, arrays)
             short = instructions(path)
             more = generate(path, LONG, arrays) - size

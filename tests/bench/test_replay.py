@@ -7,7 +7,7 @@ import replay
 SHORT, LONG = 20_000, 60_000
 
 
-@pytest.mark.parametrize("arrays", [1, 4])
+@pytest.mark.parametrize("arrays", [1, 4, 16])
 def test_instructions(tmp_path, arrays):
     counts = []
     for events in (SHORT, LONG):

@@ -59,9 +59,10 @@ def picture(typescript, rows, path, title):
     for y in range(last + 1):
         text = Text()
         cells = [screen.buffer[y][x] for x in range(COLUMNS)]
+        while cells and is_blank(cells[-1]):
+            cells.pop()
         for style, run in itertools.groupby(cells, key=style_of):
             text.append("".join(cell.data for cell in run), style)
-        text.rstrip()
         console.print(text)
     path.parent.mkdir(parents=True, exist_ok=True)
     svg = console.export_svg(title=title)
@@ -71,6 +72,11 @@ def picture(typescript, rows, path, title):
         svg = svg[:start] + svg[svg.index("}", start) + 1:]
     path.write_text("\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8")
     print(path)
+
+
+def is_blank(cell):
+    """Nothing is seen of it: the blanks of a bar are."""
+    return cell.data == " " and not cell.reverse and cell.bg == "default"
 
 
 def style_of(cell):

@@ -9,7 +9,8 @@
  * A case is "FROM ACTION TO FLAGS", flags with commas between or "-".
  *
  * A line of a script is a word and KEY=VALUE pairs; what is not given keeps
- * its default or counts on (seq). '#' begins a comment.
+ * its default or counts on (seq). '#' begins a comment, "\x1b" is any byte in a
+ * comm, meta or stack.
  *
  *	meta KEY VALUE | stack ID TEXT | flush | stop (no end mark)
  *	load|unload|resize|transition|snapshot|writeback|barrier|daemon|sync|error|loss
@@ -75,6 +76,24 @@ static const char *text_of(const char *key, const char *otherwise)
 	return otherwise;
 }
 
+/* In place: "\x1b" becomes that byte. */
+static char *unescape(char *text)
+{
+	char *to = text, digits[3] = "";
+
+	for (const char *p = text; *p; p++) {
+		if (p[0] == '\\' && p[1] == 'x' && p[2] && p[3]) {
+			memcpy(digits, p + 2, 2);
+			*to++ = (char)strtoul(digits, NULL, 16);
+			p += 3;
+		} else {
+			*to++ = *p;
+		}
+	}
+	*to = 0;
+	return text;
+}
+
 static uint64_t number(const char *key, uint64_t otherwise)
 {
 	const char *text = text_of(key, NULL);
@@ -136,6 +155,8 @@ static uint64_t seq(void)
 
 static void header(struct llb_event *e, uint8_t type)
 {
+	char comm[128];
+
 	memset(e, 0, sizeof(*e));
 	clock_ns = number("ts", clock_ns + 1000);
 	e->ts_ns = clock_ns;
@@ -147,7 +168,8 @@ static void header(struct llb_event *e, uint8_t type)
 	e->stack = (int32_t)number("stack", (uint64_t)-1);
 	e->pid = (uint32_t)number("pid", 100);
 	e->tid = (uint32_t)number("tid", e->pid);
-	snprintf(e->comm, sizeof(e->comm), "%s", text_of("comm", "fio"));
+	snprintf(comm, sizeof(comm), "%s", text_of("comm", "fio"));
+	snprintf(e->comm, sizeof(e->comm), "%s", unescape(comm));
 }
 
 static void fill(struct llb_event *e, uint8_t type)
@@ -253,6 +275,7 @@ static bool script_line(char *line)
 	if (!strcmp(line, "meta") || !strcmp(line, "stack")) {
 		if (*value)
 			*value++ = 0;
+		unescape(value);
 		check(*line == 'm' ? llb_writer_meta(writer, rest, value) :
 				     llb_writer_stack(writer, atoi(rest), value));
 		return true;

@@ -98,6 +98,8 @@ def test_what_is_taken_is_said(tool):
                         (["trace", "-t", "loss"], "transition, snapshot, load"),
                         (["top", "-s", "colour"], "name, transitions, dirty or writes"),
                         (["audit", "--arrays", "0"], "from 1 to 128"),
+                        (["trace", "-c", "x"], "--chunks takes FIRST[-LAST], such as 5 or 100-199, not 'x'"),
+                        (["trace", "--sectors", "x", "md0"], "--sectors takes FIRST[-LAST], such as"),
                         (["audit", "--json=1"], "--json takes no argument")):
         assert words in tool(*args).err
 
@@ -180,6 +182,28 @@ def test_errors_are_json_too(tool, tmp_path):
         assert result.err == f"llbitmapctl: {result.json['error']}\n"
 
 
+def test_options_before_the_command(tool):
+    """Bad usage, of no command; the line says where they go."""
+    result = tool("--json", "replay", "x")
+    assert (result.status, result.json["exit"], result.json["command"]) == (2, 2, None)
+    assert "llbitmapctl COMMAND --json" in result.err
+    assert tool("nonsense", "--json").json["command"] is None
+
+
+def test_out_of_memory_is_the_environments_fault(tool, record):
+    """Said, and with one status, wherever it runs out."""
+    path, said = record(PASS), 0
+    for kib in range(4_000, 60_000, 250):
+        done = subprocess.run(["bash", "-c", f"ulimit -v {kib}; exec {tool.path} replay {path}"],
+                              capture_output=True, text=True, check=False)
+        if not done.returncode:
+            break
+        if done.returncode != 127:      # that is the loader's, of the libraries
+            assert done.returncode == 4 and "out of memory" in done.stderr, (kib, done)
+            said += 1
+    assert said and not done.returncode
+
+
 def test_numbers_are_decimal(tool, record):
     path = record(PASS + "barrier ns=1\n" * 20)
     assert tool("replay", "--as", "trace", "-n", "010", path).out.count("\n") == 10
@@ -256,6 +280,20 @@ def test_output_that_cannot_be_written(tool, record, args, output, why):
                           capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (
         5, "", f"llbitmapctl: cannot write the output: {why}\n")
+
+
+def test_doctor_advises_what_can_be_done(tool):
+    """Our modules are for one version of Linux; on another they cannot be installed."""
+    done = subprocess.run(["setarch", "--uname-2.6", tool.path, "doctor", "--json"], capture_output=True,
+                          text=True, check=False)
+    findings = {finding["what"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert findings["kernel"]["found"].startswith("2.6.") and findings["kernel"]["grade"] == "missing"
+    assert findings["kernel"]["advice"] == "the tool needs Linux 6.12 or newer, our md modules 6.12: boot one"
+    if findings["BTF"]["grade"] != "ok":
+        pytest.skip("a kernel without BTF")
+    if findings["tracepoints"]["grade"] == "ok":
+        pytest.skip("a kernel with our tracepoints")
+    assert findings["tracepoints"]["advice"] == "our md modules are for Linux 6.12: boot one, with them"
 
 
 def test_closed_pipe_is_quiet(tool, record):

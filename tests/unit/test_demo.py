@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The demo does not pass on exit statuses alone: it knows what it has to show."""
+import importlib
+import re
 import sys
+
+import pytest
 
 from conftest import TOP
 
@@ -25,3 +29,16 @@ def test_what_is_shown_can_be(tool):
     states, actions = table["states"], table["actions"]
     assert all(state in states and action in actions for state, action in demo.CELLS)
     assert demo.RULES <= {rule["name"] for rule in table["rules"]}
+
+
+def test_bars_of_a_picture_span_its_width(tmp_path):
+    """Blanks that are seen are no end of a line."""
+    pytest.importorskip("pyte")
+    pytest.importorskip("rich")
+    pictures = importlib.import_module("pictures")
+    pictures.picture(b"plain\r\n\x1b[7mhead" + b" " * 76 + b"\x1b[0mtext   \r\n", 5, tmp_path / "x.svg", "x")
+    svg = (tmp_path / "x.svg").read_text(encoding="utf-8")
+    bar, = re.findall(r'<rect fill="[^"]*" x="0" [^>]*width="([\d.]+)"[^>]* shape-rendering', svg)
+    lengths = re.findall(r'x="0" y="[\d.]+" textLength="([\d.]+)"', svg)
+    assert lengths[1] == bar and float(bar) > 15 * float(lengths[0])
+    assert float(lengths[0]) / 5 == float(lengths[2]) / 4       # of "plain" and "text"

@@ -376,7 +376,7 @@ def test_more_arrays_than_slots(audit):
     script = "".join(
         f"load dev={i} load={i} chunks=10\n"
         f"transition dev={i} load={i} seq=1 from=None action=Init to=Unwritten count=10\n"
-        for i in range(1, 41))
+        for i in range(1, 137))
     result = audit(script)
     assert (result.status, result.json["doubts"]) == (3, ["unwatched"])
     assert sum(not load["watched"] for load in result.json["loads"]) == 8

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """replay --as trace, top and hist: figures against those computed by hand."""
+import json
+import subprocess
+
 import pytest
 
 SCRIPT = """\
@@ -238,3 +241,38 @@ def test_nothing_to_verify_is_said(tool, record):
     assert "no transition to verify" in text.out
     text = tool("replay", record("load chunks=10\ntransition from=None action=Init to=Unwritten count=10\n"))
     assert "every transition was seen and is legal" in text.out
+
+
+# Ends the line, sends an escape code, in both its forms, and is no UTF-8 at the end.
+FORGED = r"a\x0a\x1b[2Jb\x7f\xc2\x9b3c\xff"
+TAMED = "a??[2Jb???3c?"
+# What may stay: letters of other languages.
+FOREIGN = ("meta array.9:0.1.name \u00e4" + FORGED + "\nmeta kernel 6.12" + FORGED + "\nmeta tool t" + FORGED +
+           "\nmeta started now" + FORGED + "\nstack 5 f" + FORGED.replace("\\x0a", "\\x0d") + "\\x0ag\\x0d\n"
+           "load chunks=10\n"
+           "transition from=Clean to=Dirty first=3 stack=5 comm=" + FORGED + "\n")
+
+
+@pytest.mark.parametrize("view", ["audit", "trace", "top", "hist"])
+def test_foreign_text_forges_nothing(tool, record, view):
+    """Names, stacks and facts in a recording come from others, and go to a terminal."""
+    path = record(FOREIGN, FORGED.replace("\\x0a", "\n").replace("\\x1b", "\033"))
+    same = record(FOREIGN.replace(FORGED, "plain"), "plain")
+    for files in ([path], [path, same]):
+        raw = subprocess.run([tool.path, "replay", "--as", view, *files], capture_output=True, check=False)
+        text = raw.stdout.decode()      # nothing that is no UTF-8
+        assert not [c for c in text if (c < " " and c != "\n") or "\x7f" <= c < "\xa0"], text
+    lines = tool("replay", "--as", view, path).out.splitlines()
+    assert len(lines) == len(tool("replay", "--as", view, same).out.splitlines())
+    if view != "hist":
+        assert f"\u00e4{TAMED}" in "\n".join(lines)
+    if view in ("audit", "trace"):
+        assert [line for line in lines if TAMED in line and "\u00e4" not in line]
+    # JSON says it all, and is one line that a terminal may show
+    documents = subprocess.run([tool.path, "replay", "--json", "--as", view, path],
+                               capture_output=True, check=False).stdout.decode()
+    assert not [c for c in documents if (c < " " and c != "\n") or "\x7f" <= c < "\xa0"]
+    if view == "trace":
+        event = json.loads(documents.splitlines()[-1])
+        assert event["comm"] == "a\n\x1b[2Jb\x7f\x9b3c\ufffd"
+        assert event["array"] == "\u00e4a\n\x1b[2Jb\x7f\x9b3c\ufffd"

@@ -98,7 +98,8 @@ $(BUILD)/fuzz-replay: tests/fuzz/fuzz_replay.c $(LIB_SRC)
 DEPS += python3-pytest valgrind libclang-rt-dev
 
 # Programs that only tests use: recordings made to measure, and damaged ones.
-HELPERS := $(BUILD)/llb-generate $(BUILD)/llb-doctor $(BUILD)/llb-arrays $(BUILD)/llb-child
+HELPERS := $(BUILD)/llb-generate $(BUILD)/llb-doctor $(BUILD)/llb-arrays $(BUILD)/llb-child \
+	$(BUILD)/llb-syncer
 .PHONY: test-helpers
 test-helpers: $(HELPERS)
 
@@ -106,10 +107,11 @@ $(BUILD)/llb-generate: $(OBJ)/tests/unit/generate.o $(BUILD)/libllb.a
 $(BUILD)/llb-doctor: $(OBJ)/tests/recordings/doctor.o $(BUILD)/libllb.a
 $(BUILD)/llb-arrays: $(OBJ)/tests/unit/arrays.o $(addprefix $(OBJ)/$(TOOL)/live/,arrays.o verdict.o)
 $(BUILD)/llb-child: $(OBJ)/tests/unit/child.o $(OBJ)/$(TOOL)/live/child.o
+$(BUILD)/llb-syncer: $(OBJ)/tests/unit/syncer.o $(OBJ)/$(TOOL)/recording/syncer.o
 $(HELPERS):
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lzstd
--include $(OBJ)/tests/unit/generate.d $(OBJ)/tests/unit/arrays.d $(OBJ)/tests/unit/child.d \
+-include $(patsubst %,$(OBJ)/tests/unit/%.d,generate arrays child syncer) \
 	$(OBJ)/tests/recordings/doctor.d
 
 .PHONY: recordings

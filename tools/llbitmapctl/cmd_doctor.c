@@ -9,8 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "command.h"
-#include "live/session.h"
+#include "live_frame.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "version.h"
 
 enum grade { GOOD, REMARK, BAD };
@@ -28,7 +29,7 @@ finding(struct doctor *d, enum grade grade, const char *what, const char *advice
 {
 	static const char *const words[] = { "ok", "note", "missing" };
 	static const enum llb_style styles[] = { LLB_GOOD, LLB_WARN, LLB_BAD };
-	char text[512];
+	char text[512], name[LLB_NAME_SIZE];
 	va_list args;
 
 	va_start(args, format);
@@ -46,7 +47,8 @@ finding(struct doctor *d, enum grade grade, const char *what, const char *advice
 		return;
 	}
 	llb_styled(d->out, styles[grade], "%-8s", words[grade]);
-	llb_text(d->out, "%-12s %s\n", what, text);
+	llb_text(d->out, "%-12s %s\n", llb_foreign(what, name, sizeof(name)),
+		 llb_foreign(text, text, sizeof(text)));
 	if (grade != GOOD && *advice)
 		llb_text(d->out, "%20s -> %s\n", "", advice);
 }
@@ -59,7 +61,7 @@ static void look_at_kernel(struct doctor *d)
 	uname(&uts);
 	sscanf(uts.release, "%u.%u", &major, &minor);
 	finding(d, major > 6 || (major == 6 && minor >= 12) ? GOOD : BAD, "kernel",
-		"the modules and the BPF programs need Linux 6.12 or newer", "%s, tool %s",
+		"the tool needs Linux 6.12 or newer, our md modules 6.12: boot one", "%s, tool %s",
 		uts.release, LLB_TOOL_VERSION);
 }
 
@@ -92,12 +94,11 @@ static void look_at_tracepoints(struct doctor *d)
 	if (!n)
 		finding(d, GOOD, "tracepoints", "", "all %u", all);
 	else if (!md && access("/sys/module/md_mod", F_OK))
-		finding(d, BAD, "tracepoints", "modprobe md-mod, then look again",
-			"md-mod is not loaded");
-	else
 		finding(d, BAD, "tracepoints",
-			"install our md modules (kernel-patch/modules) and load them instead of "
-			"the distribution's", "this md has no%s", missing);
+			live_modules_fit() ? "modprobe md-mod, then look again" :
+					     live_modules_advice(), "md-mod is not loaded");
+	else
+		finding(d, BAD, "tracepoints", live_modules_advice(), "this md has no%s", missing);
 	btf__free(md);
 	btf__free(vmlinux);
 }

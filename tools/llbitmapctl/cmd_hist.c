@@ -30,6 +30,7 @@ static void print(struct llb_out *out, struct live *live)
 		.duration_ns = session_now() - live->start_ns,
 		.lost = llb_audit_lost(session_audit(live->session)),
 		.missing = llb_audit_missing(session_audit(live->session)),
+		.unwatched = session_audit(live->session)->unwatched,
 	};
 
 	for (int kind = 0; kind < LLB_NR_LATENCIES; kind++)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "live_frame.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "recording/recording.h"
 #include "recording/syncer.h"
 #include "version.h"
@@ -155,6 +156,8 @@ static int say_write_error(struct llb_out *out, const struct recorder *r, int er
 {
 	bool holds = r->target.path && r->writer && llb_writer_events(r->writer);
 
+	if (err == -ENOMEM)
+		return llb_no_memory(out);
 	return llb_fail(out, LLB_EXIT_DATA, "cannot write %s: %s; %s", r->target.name,
 			strerror(-err), holds ? "what it holds can be replayed" :
 						"make room, or name another --output");
@@ -282,7 +285,7 @@ static void bytes_text(void *recorder, char *text, size_t size)
 
 static int record(struct llb_out *out, struct recorder *r)
 {
-	int exit = 0;
+	int exit = 0, err;
 
 	announce(out, r);
 
@@ -290,7 +293,8 @@ static int record(struct llb_out *out, struct recorder *r)
 	r->error = r->error ?: llb_syncer_start(r->target.fd, r->target.dir, &r->syncer);
 	if (!r->error)
 		exit = live_run(out, r->live);
-	llb_syncer_stop(r->syncer);
+	err = llb_syncer_stop(r->syncer);
+	r->error = r->error ?: err;
 	if (!r->error && !exit)
 		r->error = llb_writer_finish(r->writer);
 	return r->error ? say_write_error(out, r, r->error) : exit;
@@ -301,6 +305,7 @@ static int report(struct llb_out *out, struct live *live, struct recorder *r)
 	const char *path = r->options->output;
 	const struct llb_audit *audit = session_audit(live->session);
 	unsigned long long events = llb_writer_events(r->writer), bytes = llb_writer_bytes(r->writer);
+	char name[PATH_MAX];
 
 	if (out->json) {
 		llb_json_begin(out);
@@ -313,7 +318,8 @@ static int report(struct llb_out *out, struct live *live, struct recorder *r)
 		llb_json_u64(out, "violations", audit->violations);
 		llb_json_end(out);
 	} else {
-		llb_text(out, "%s: %llu events, %llu bytes\n", r->target.name, events, bytes);
+		llb_text(out, "%s: %llu events, %llu bytes\n",
+			 llb_foreign(r->target.name, name, sizeof(name)), events, bytes);
 	}
 	if (audit->violations)
 		llb_note(out, "%llu violations seen; llbitmapctl replay %s shows them",

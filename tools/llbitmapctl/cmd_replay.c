@@ -9,6 +9,7 @@
 #include "model/hist.h"
 #include "output/activity.h"
 #include "output/events.h"
+#include "output/foreign.h"
 #include "output/hist.h"
 #include "output/parts.h"
 #include "replay.h"
@@ -43,6 +44,7 @@ struct viewer {
 	const struct llb_sink *sink;
 	uint64_t loss[LLB_NR_LOSS_KINDS];
 	struct llb_gaps *gaps;
+	uint64_t unwatched; /* loads without room */
 	uint64_t events_left;
 	struct llb_event_clock clock;
 	bool begun;
@@ -111,6 +113,7 @@ static int replay_top(struct viewer *v)
 		return -ENOMEM;
 	ret = show(v, &sink);
 	a->missing = llb_gaps_missing(v->gaps);
+	v->unwatched = a->unwatched.nr;
 	llb_activities_print(v->out, a, llb_replay_array, v->replay);
 	llb_activities_free(a);
 	return ret;
@@ -126,8 +129,9 @@ static int replay_hist(struct viewer *v)
 	if (!h)
 		return -ENOMEM;
 	ret = show(v, &sink);
-	set = *llb_hists_get(h);
+	set = llb_hists_get(h);
 	set.missing = llb_gaps_missing(v->gaps);
+	v->unwatched = set.unwatched;
 	llb_hists_print(v->out, &set);
 	llb_hists_free(h);
 	return ret;
@@ -139,7 +143,8 @@ static int whole(struct llb_out *out, const struct viewer *v, int ret)
 	if (ret < 0)
 		return llb_replay_failed(out, v->replay, ret);
 	/* Numbers that are missing where we stopped may have come later. */
-	if (llb_note_losses(out, v->loss, v->stopped ? 0 : llb_gaps_missing(v->gaps)))
+	if (llb_note_losses(out, v->loss, v->stopped ? 0 : llb_gaps_missing(v->gaps)) ||
+	    v->unwatched)
 		ret = LLB_EXIT_INCONCLUSIVE;
 	if (!v->stopped && !llb_reader_complete(v->replay->reader)) {
 		llb_note(out, "%s is cut short: shown is what it holds", v->replay->path);
@@ -176,6 +181,7 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		int (*view)(struct viewer *v);
 	} views[] = { { "trace", replay_trace }, { "top", replay_top }, { "hist", replay_hist } };
 	const struct replay_options *o = opts;
+	char path[PATH_MAX];
 	int worst = 0;
 
 	if ((o->count || o->absolute) && strcmp(o->as, "trace"))
@@ -190,7 +196,8 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		for (int f = 0; f < argc; f++) {
 			out->source = argv[f];
 			if (argc > 1 && !out->json)
-				llb_styled(out, LLB_BOLD, "%s%s\n", f ? "\n" : "", argv[f]);
+				llb_styled(out, LLB_BOLD, "%s%s\n", f ? "\n" : "",
+					   llb_foreign(argv[f], path, sizeof(path)));
 			worst = llb_worse_exit(worst, one_file(out, argv[f], views[i].view, o));
 		}
 		return worst;

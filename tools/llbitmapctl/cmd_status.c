@@ -7,6 +7,7 @@
 #include "command.h"
 #include "live/arrays.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "output/parts.h"
 
 static const char *size_text(uint64_t bytes, char *buf, size_t size)
@@ -59,11 +60,12 @@ static void print_bitmap(struct llb_out *out, const struct array_info *a)
 static void print_text(struct llb_out *out, const struct array_info *a)
 {
 	static const enum llb_style styles[] = { LLB_GOOD, LLB_WARN, LLB_BAD, LLB_DIM };
-	char verdict[160], buf[32];
+	char verdict[160], buf[32], name[LLB_NAME_SIZE], alias[sizeof(a->alias)];
 	enum array_verdict v = array_judge(a, verdict, sizeof(verdict));
 
-	llb_styled(out, LLB_BOLD, "%s", a->name);
-	llb_text(out, "%s%s%s %s, %s, %s: ", a->alias[0] ? " (" : "", a->alias,
+	llb_styled(out, LLB_BOLD, "%s", llb_foreign(a->name, name, sizeof(name)));
+	llb_text(out, "%s%s%s %s, %s, %s: ", a->alias[0] ? " (" : "",
+		 llb_foreign(a->alias, alias, sizeof(alias)),
 		 a->alias[0] ? ")" : "", a->level, size_text(a->sectors * 512, buf, sizeof(buf)),
 		 a->state);
 	llb_styled(out, styles[v], "%s\n", verdict);

@@ -6,6 +6,7 @@
 #include "command.h"
 #include "model/kernel_table.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "output/table.h"
 
 #define KERNEL_TABLES "/sys/block/*/md/llbitmap/table"
@@ -134,7 +135,8 @@ static int compare(struct llb_out *out, const char *path)
 		llb_json_end(out);
 	} else if (!count) {
 		llb_styled(out, LLB_GOOD, "equal");
-		llb_text(out, ": table and context rules of %s\n", path);
+		llb_text(out, ": table and context rules of %s\n",
+			 llb_foreign(path, text, sizeof(text)));
 	}
 	return count ? LLB_EXIT_NEGATIVE : LLB_EXIT_OK;
 }

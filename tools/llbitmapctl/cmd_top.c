@@ -7,6 +7,7 @@
 #include <string.h>
 #include "live_frame.h"
 #include "model/names.h"
+#include "output/foreign.h"
 #include "output/parts.h"
 #include "top_sample.h"
 #include "top_screen.h"
@@ -79,12 +80,13 @@ static void json_row(struct llb_out *out, const struct top_row *row)
 static void text_row(struct llb_out *out, const struct top_row *row)
 {
 	const struct array_info *a = &row->array;
+	char name[LLB_NAME_SIZE];
 
+	llb_text(out, "%-8s", llb_foreign(a->name, name, sizeof(name)));
 	if (row->gone) {
-		llb_text(out, "%-8s stopped\n", a->name);
+		llb_text(out, " stopped\n");
 		return;
 	}
-	llb_text(out, "%-8s", a->name);
 	for (int i = 0; i < LLB_NR_STATES; i++)
 		llb_text(out, " %s %" PRIu64, llb_state_key(i), a->counts[i]);
 	llb_text(out, "; chunks/s");
@@ -126,7 +128,10 @@ static void print_sample(struct llb_out *out, const struct top *top)
 			text_row(out, &top->row[i]);
 		if (!top->nrow)
 			llb_text(out, "no array\n");
-		llb_text(out, "lost %" PRIu64 "\n\n", top->lost);
+		llb_text(out, "lost %" PRIu64, top->lost);
+		if (top->unwatched)
+			llb_styled(out, LLB_WARN, ", %" PRIu64 " not watched", top->unwatched);
+		llb_text(out, "\n\n");
 	}
 	fflush(out->file);
 }
@@ -198,7 +203,9 @@ static int run(struct llb_out *out, const void *opts, int argc, char **argv)
 		top.session = live.session;
 		err = loop(out, o, &live, &top, screen);
 		top_screen_close(screen);
-		if (err < 0)
+		if (err == -ENOMEM)
+			exit = llb_no_memory(out);
+		else if (err < 0)
 			exit = llb_fail(out, LLB_EXIT_DATA, "cannot sample: %s", strerror(-err));
 		exit = exit ?: live_finish(out, &live);
 		exit = exit ?: live_losses(out, &live);

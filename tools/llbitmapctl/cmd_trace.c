@@ -146,7 +146,8 @@ static int parse_chunks(struct llb_out *out, const struct trace_options *o, int 
 	if (o->chunks && o->sectors)
 		return llb_fail(out, LLB_EXIT_USAGE, "--chunks and --sectors exclude each other");
 	if (!parse_range(text, &filter->first, &filter->last))
-		return llb_fail(out, LLB_EXIT_USAGE, "'%s' is no range FIRST[-LAST]", text);
+		return llb_fail(out, LLB_EXIT_USAGE, "--%s takes FIRST[-LAST], such as 5 or "
+				"100-199, not '%s'", o->chunks ? "chunks" : "sectors", text);
 	if (o->sectors) {
 		if (argc != 1)
 			return llb_fail(out, LLB_EXIT_USAGE,

@@ -63,7 +63,7 @@ int llb_audit_live(struct llb_out *out, const struct llb_audit_options *options)
 			.ctx = live.session,
 		};
 
-		out->source = "live";
+		out->source = out->json ? "live" : "the running kernel";
 		llb_audit_print(out, &view);
 		exit = llb_audit_exit(audit);
 	}

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,6 +18,20 @@ static const char *bitmap_word(const struct array_info *a)
 	return a->bitmap == ARRAY_BITMAP_CLASSIC ? "a classic bitmap" : "no bitmap";
 }
 
+bool live_modules_fit(void)
+{
+	struct utsname uts;
+
+	return !uname(&uts) && !strncmp(uts.release, "6.12.", 5);
+}
+
+const char *live_modules_advice(void)
+{
+	return live_modules_fit() ? "install our md modules (kernel-patch/modules) and load them "
+				    "instead of the distribution's" :
+				    "our md modules are for Linux 6.12: boot one, with them";
+}
+
 /* Why this array cannot be watched; 0 if it can. */
 static int check_array(struct llb_out *out, const struct array_info *a)
 {
@@ -27,7 +42,7 @@ static int check_array(struct llb_out *out, const struct array_info *a)
 	if (!a->traced)
 		return llb_fail(out, LLB_EXIT_ENVIRONMENT,
 				"%s has a lockless bitmap, but this kernel's md has no tracepoints "
-				"for it; load our modules (see llbitmapctl doctor)", a->name);
+				"for it; %s", a->name, live_modules_advice());
 	return 0;
 }
 
@@ -41,7 +56,7 @@ static int take(struct llb_out *out, struct array_list *to, struct array_info *a
 			return 0;
 	v = reallocarray(to->v, to->n + 1, sizeof(*v));
 	if (!v)
-		return llb_fail(out, LLB_EXIT_ENVIRONMENT, "out of memory");
+		return llb_no_memory(out);
 	to->v = v;
 	to->v[to->n++] = *a;
 	a->member = NULL;
@@ -77,8 +92,8 @@ int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array
 	}
 	if (!err && !found.n && untraced)
 		err = llb_fail(out, LLB_EXIT_ENVIRONMENT,
-			       "this kernel's md has no llbitmap tracepoints; load our modules "
-			       "(see llbitmapctl doctor)");
+			       "this kernel's md has no llbitmap tracepoints; %s",
+			       live_modules_advice());
 	arrays_free(&all);
 	if (err)
 		arrays_free(&found);
@@ -139,7 +154,7 @@ static int watch_all(struct llb_out *out, struct live *live)
 		else if (err == -EACCES || err == -EPERM)
 			return no_snapshot(out, a->name, err);
 		else if (err == -ENOMEM)
-			return llb_fail(out, LLB_EXIT_ENVIRONMENT, "out of memory");
+			return llb_no_memory(out);
 		else if (err)
 			llb_note(out, "no snapshot of %s: %s", a->name, strerror(-err));
 	}
@@ -223,7 +238,8 @@ bool live_goes_on(struct live *live)
 
 static int cannot_read(struct llb_out *out, int err)
 {
-	return llb_fail(out, LLB_EXIT_DATA, "cannot read events: %s", strerror(-err));
+	return err == -ENOMEM ? llb_no_memory(out) :
+				llb_fail(out, LLB_EXIT_DATA, "cannot read events: %s", strerror(-err));
 }
 
 void live_announce(struct llb_out *out, const struct live *live, const char *doing,

@@ -78,6 +78,12 @@ struct live {
  */
 int live_arrays(struct llb_out *out, char *const *names, size_t nr, struct array_list *arrays);
 
+/* The kernel is of the version that our md modules are for. */
+bool live_modules_fit(void);
+
+/* What to do about an md without our tracepoints. */
+const char *live_modules_advice(void);
+
 /* Attaches, watches, starts the command, drops privileges. 0, or an exit status. */
 int live_begin(struct llb_out *out, const struct live_request *request, struct live *live);
 

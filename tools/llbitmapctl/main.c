@@ -22,7 +22,8 @@ static int usage(struct llb_out *out)
 		      " 0  fine\n"
 		      " 1  a rule is broken, or another negative verdict\n"
 		      " 2  bad usage\n"
-		      " 3  inconclusive: events were lost, or a recording is cut short\n"
+		      " 3  inconclusive: events were lost, arrays not watched, or a recording is cut "
+		      "short\n"
 		      " 4  the environment cannot do it: no such array, kernel without the "
 		      "tracepoints, no privilege\n"
 		      " 5  I/O or data error: an unreadable file, or a damaged recording\n");
@@ -112,9 +113,11 @@ int main(int argc, char **argv)
 		return help(&out, argc - 2, argv + 2);
 	command = find(argv[1]);
 	if (!command) {
-		out.json = llb_wants_json(argc, argv);
-		return llb_fail(&out, LLB_EXIT_USAGE,
-				"unknown command '%s'; `llbitmapctl help` lists them", argv[1]);
+		llb_out_init(&out, stdout, NULL, llb_wants_json(argc, argv));
+		return llb_fail(&out, LLB_EXIT_USAGE, argv[1][0] == '-' ?
+				"'%s' stands before the command; `llbitmapctl COMMAND %s` is the order" :
+				"unknown command '%s'; `llbitmapctl help` lists them",
+				argv[1], argv[1]);
 	}
 	return run(command, argc - 1, argv + 1);
 }

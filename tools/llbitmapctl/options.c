@@ -255,7 +255,7 @@ int llb_parse(struct llb_out *out, const struct llb_command *command, int argc, 
 
 	*parsed = (struct llb_parsed){ .options = calloc(1, command->options_size + 1) };
 	if (!parsed->options)
-		return llb_fail(out, LLB_EXIT_DATA, "out of memory");
+		return llb_no_memory(out);
 	if (command->defaults)
 		command->defaults(parsed->options);
 	argc = cut_trailing(command, argc, argv, parsed->options);

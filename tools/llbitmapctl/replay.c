@@ -30,10 +30,10 @@ int llb_replay_failed(struct llb_out *out, const struct llb_replay *r, int error
 				"copy or record again",
 				r->path, fault->what, (unsigned long long)fault->offset);
 	case -ENOMEM:
-		return llb_fail(out, LLB_EXIT_DATA, "%s: not enough memory to read it", r->path);
+		return llb_no_memory(out);
 	default:
-		return llb_fail(out, LLB_EXIT_DATA, "cannot read %s: %s", r->path,
-				strerror(-error));
+		return llb_fail(out, LLB_EXIT_DATA, "cannot read %s: %s; get a good copy or record "
+				"again", r->path, strerror(-error));
 	}
 }
 
@@ -44,11 +44,17 @@ static int not_a_file(struct llb_out *out, const char *path)
 			"watches an array", path, path);
 }
 
-static bool is_block_device(int fd)
+static int cannot_open(struct llb_out *out, const char *path, int error)
+{
+	return llb_fail(out, LLB_EXIT_DATA, "cannot open %s: %s; name a file made by "
+			"`llbitmapctl record -o FILE`", path, strerror(error));
+}
+
+static bool is_type(int fd, mode_t type)
 {
 	struct stat st;
 
-	return !fstat(fd, &st) && S_ISBLK(st.st_mode);
+	return !fstat(fd, &st) && (st.st_mode & S_IFMT) == type;
 }
 
 static bool is_array_name(const char *path)
@@ -63,13 +69,14 @@ int llb_replay_open(struct llb_out *out, const char *path, struct llb_replay *r)
 
 	*r = (struct llb_replay){ .path = path };
 	r->fd = strcmp(path, "-") ? open(path, O_RDONLY | O_CLOEXEC) : dup(STDIN_FILENO);
-	if ((r->fd < 0 && is_array_name(path)) || (r->fd >= 0 && is_block_device(r->fd))) {
-		llb_replay_close(r);
-		return not_a_file(out, path);
-	}
 	if (r->fd < 0)
-		return llb_fail(out, LLB_EXIT_DATA, "cannot open %s: %s; name a file made by "
-			"`llbitmapctl record -o FILE`", path, strerror(errno));
+		return is_array_name(path) ? not_a_file(out, path) : cannot_open(out, path, errno);
+	if (is_type(r->fd, S_IFBLK) || is_type(r->fd, S_IFDIR)) {
+		ret = is_type(r->fd, S_IFBLK) ? not_a_file(out, path) :
+						cannot_open(out, path, EISDIR);
+		llb_replay_close(r);
+		return ret;
+	}
 	ret = llb_reader_open(r->fd, &r->reader);
 	if (!ret)
 		return 0;
@@ -186,7 +193,7 @@ int llb_replay_audit(struct llb_out *out, int argc, char **argv)
 	for (int i = 0; i < argc; i++) {
 		v = llb_verifier_new(NULL);
 		if (!v)
-			return llb_fail(out, LLB_EXIT_DATA, "not enough memory to verify");
+			return llb_no_memory(out);
 		if (i && !out->json)
 			llb_text(out, "\n");
 		out->source = argv[i];

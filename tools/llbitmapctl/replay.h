@@ -16,7 +16,7 @@ struct llb_replay {
 int llb_replay_open(struct llb_out *out, const char *path, struct llb_replay *replay);
 void llb_replay_close(struct llb_replay *replay);
 
-/* Say what an error of its reader means, after what was read is shown. LLB_EXIT_DATA. */
+/* Say what an error of its reader means, after what was read is shown. Returns what to exit with. */
 int llb_replay_failed(struct llb_out *out, const struct llb_replay *replay, int error);
 
 /* Name of the array that a recording (struct llb_replay) keeps for a load, or NULL. */
@@ -28,7 +28,7 @@ int64_t llb_replay_clock(const struct llb_replay *replay);
 /* Verify recordings, one report each. Returns the exit status of the worst. */
 int llb_replay_audit(struct llb_out *out, int argc, char **argv);
 
-/* Of two exit statuses, the one that says more: 5, 1, 3, then 0. */
+/* Of two exit statuses, the one that says more: 5, 4, 1, 3, then 0. */
 int llb_worse_exit(int a, int b);
 
 #endif

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "model/names.h"
+#include "output/foreign.h"
 #include "top_screen.h"
 
 enum pair { PAIR_GOOD = 1, PAIR_WARN, PAIR_BAD, PAIR_CLEAN };
@@ -113,7 +114,7 @@ static void __attribute__((format(printf, 3, 4))) put(int y, int x, const char *
 	va_start(args, format);
 	vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	mvaddnstr(y, x, text, COLS - x);
+	mvaddnstr(y, x, llb_foreign(text, text, sizeof(text)), COLS - x);
 }
 
 /* A figure in five columns: 1234, 12.3k, 4.56M. */

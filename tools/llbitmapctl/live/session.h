@@ -13,11 +13,12 @@
 #include "../../../bpf/llbitmap_live.h"
 #include "../model/audit.h"
 #include "../model/hist.h"
+#include "../model/loads.h"
 #include "../source.h"
 #include "arrays.h"
 
 #define SESSION_SLOTS 16 /* default */
-#define SESSION_SLOTS_MAX 128
+#define SESSION_SLOTS_MAX LLB_LOADS
 #define SESSION_COMM_MAX (LLB_COMM_LEN - 1)
 
 /* Which events of the stream are wanted; zeroed: all. */

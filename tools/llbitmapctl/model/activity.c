@@ -19,18 +19,29 @@ void llb_activities_free(struct llb_activities *all)
 	free(all);
 }
 
+static bool is_of(const struct llb_activity *a, const struct llb_event *e)
+{
+	return a->dev == e->dev && a->load == e->load;
+}
+
 static struct llb_activity *find(struct llb_activities *all, const struct llb_event *e)
 {
+	uint8_t *guess = llb_guess(&all->guesses, llb_load_key(e));
+
+	if (*guess < all->nr && is_of(&all->item[*guess], e))
+		return &all->item[*guess];
 	for (unsigned int i = 0; i < all->nr; i++)
-		if (all->item[i].dev == e->dev && all->item[i].load == e->load)
+		if (is_of(&all->item[i], e)) {
+			*guess = (uint8_t)i;
 			return &all->item[i];
+		}
 	return NULL;
 }
 
 /* A place for a new load: a free one, or that of the oldest unloaded one. */
 static struct llb_activity *make_room(struct llb_activities *all)
 {
-	if (all->nr < LLB_ACTIVITY_LOADS)
+	if (all->nr < LLB_LOADS)
 		return &all->item[all->nr++];
 	for (unsigned int i = 0; i < all->nr; i++) {
 		if (!all->item[i].unloaded)
@@ -54,7 +65,7 @@ static int begin(struct llb_activities *all, const struct llb_event *e,
 	if (chunks && chunks <= LLB_MAX_CHUNKS)
 		a = make_room(all);
 	if (!a) {
-		all->unwatched += e->type == LLB_EV_LOAD;
+		llb_count_unwatched(&all->unwatched, e);
 		return 0;
 	}
 	memset(a, 0, sizeof(*a));

@@ -5,9 +5,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include "../../../bpf/llbitmap_abi.h"
-
-#define LLB_ACTIVITY_LOADS 32
+#include "loads.h"
 
 /* Counters only grow; rates are the caller's differences. */
 struct llb_activity {
@@ -35,9 +33,10 @@ struct llb_activity {
 };
 
 struct llb_activities {
-	struct llb_activity item[LLB_ACTIVITY_LOADS];
+	struct llb_activity item[LLB_LOADS];
 	unsigned int nr;
-	uint64_t unwatched; /* loads without room */
+	struct llb_guesses guesses;
+	struct llb_unwatched unwatched;
 	uint64_t lost; /* events, of the kinds that matter */
 	uint64_t missing; /* sequence numbers; the caller's to set */
 	uint64_t first_ns;

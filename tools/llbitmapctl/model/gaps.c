@@ -14,8 +14,9 @@ struct numbered {
 };
 
 struct llb_gaps {
-	struct numbered load[LLB_GAPS_LOADS]; /* oldest first */
+	struct numbered load[LLB_LOADS]; /* oldest first */
 	unsigned int nr;
+	struct llb_guesses guesses;
 	uint64_t before; /* of loads that are not followed any more */
 };
 
@@ -29,11 +30,22 @@ void llb_gaps_free(struct llb_gaps *gaps)
 	free(gaps);
 }
 
+static bool is_of(const struct numbered *n, const struct llb_event *e)
+{
+	return n->dev == e->dev && n->load == e->load;
+}
+
 static struct numbered *find(struct llb_gaps *g, const struct llb_event *e)
 {
+	uint8_t *guess = llb_guess(&g->guesses, llb_load_key(e));
+
+	if (*guess < g->nr && is_of(&g->load[*guess], e))
+		return &g->load[*guess];
 	for (unsigned int i = g->nr; i-- > 0;)
-		if (g->load[i].dev == e->dev && g->load[i].load == e->load)
+		if (is_of(&g->load[i], e)) {
+			*guess = (uint8_t)i;
 			return &g->load[i];
+		}
 	return NULL;
 }
 
@@ -48,7 +60,7 @@ static struct numbered *begin(struct llb_gaps *g, const struct llb_event *e)
 {
 	struct numbered *n;
 
-	if (g->nr == LLB_GAPS_LOADS)
+	if (g->nr == LLB_LOADS)
 		end(g, &g->load[0]);
 	n = &g->load[g->nr++];
 	*n = (struct numbered){ .dev = e->dev, .load = e->load };

@@ -7,10 +7,9 @@
 #define LLB_MODEL_GAPS_H
 
 #include <stdint.h>
-#include "../../../bpf/llbitmap_abi.h"
+#include "loads.h"
 
-#define LLB_GAPS_LOADS 64 /* followed at the same time; the oldest is then given up */
-
+/* Of LLB_LOADS at the same time; the oldest is then given up. */
 struct llb_gaps;
 
 /* NULL: no memory. */

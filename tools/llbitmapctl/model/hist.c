@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include "audit.h"
 #include "hist.h"
+#include "loads.h"
 
 void llb_hist_add(struct llb_hist *h, uint64_t value, uint64_t times)
 {
@@ -57,7 +57,7 @@ const char *llb_hist_key(enum llb_latency kind)
 struct timed {
 	uint32_t dev;
 	uint32_t load;
-	uint64_t *since; /* of each chunk: when it entered its state */
+	struct llb_chunks since; /* when it entered its state */
 	uint64_t write_began[LLB_MAX_PAGES + 1];
 	uint64_t pass_began;
 };
@@ -66,13 +66,20 @@ struct llb_hists {
 	struct llb_hist_set set;
 	uint64_t first_ns;
 	uint64_t last_ns;
-	struct timed timed[LLB_HIST_LOADS];
+	struct timed timed[LLB_LOADS];
 	unsigned int nr;
+	unsigned int room; /* pages for their chunks */
+	struct llb_guesses guesses;
+	struct llb_unwatched unwatched;
 };
 
 struct llb_hists *llb_hists_new(void)
 {
-	return calloc(1, sizeof(struct llb_hists));
+	struct llb_hists *hists = calloc(1, sizeof(*hists));
+
+	if (hists)
+		hists->room = LLB_CHUNK_PAGES;
+	return hists;
 }
 
 void llb_hists_free(struct llb_hists *hists)
@@ -80,40 +87,49 @@ void llb_hists_free(struct llb_hists *hists)
 	if (!hists)
 		return;
 	for (unsigned int i = 0; i < hists->nr; i++)
-		free(hists->timed[i].since);
+		llb_chunks_free(&hists->timed[i].since, &hists->room);
 	free(hists);
 }
 
-const struct llb_hist_set *llb_hists_get(const struct llb_hists *hists)
+struct llb_hist_set llb_hists_get(const struct llb_hists *hists)
 {
-	return &hists->set;
+	struct llb_hist_set set = hists->set;
+
+	set.unwatched = hists->unwatched.nr;
+	return set;
 }
 
-static int find(struct llb_hists *hists, const struct llb_event *e, struct timed **result)
+static bool is_of(const struct timed *t, const struct llb_event *e)
 {
-	struct timed *t;
+	return t->dev == e->dev && t->load == e->load;
+}
 
-	for (unsigned int i = 0; i < hists->nr; i++) {
-		*result = &hists->timed[i];
-		if ((*result)->dev == e->dev && (*result)->load == e->load)
-			return 0;
+/* NULL: there is no room for it. */
+static struct timed *find(struct llb_hists *hists, const struct llb_event *e)
+{
+	uint8_t *guess = llb_guess(&hists->guesses, llb_load_key(e));
+	struct timed *t = &hists->timed[*guess];
+
+	if (*guess < hists->nr && is_of(t, e))
+		return t;
+	for (unsigned int i = 0; i < hists->nr; i++)
+		if (is_of(&hists->timed[i], e)) {
+			*guess = (uint8_t)i;
+			return &hists->timed[i];
+		}
+	if (hists->nr == LLB_LOADS) {
+		llb_count_unwatched(&hists->unwatched, e);
+		return NULL;
 	}
-	*result = NULL;
-	if (hists->nr == LLB_HIST_LOADS)
-		return 0;
-	t = &hists->timed[hists->nr];
+	t = &hists->timed[hists->nr++];
 	*t = (struct timed){ .dev = e->dev, .load = e->load };
-	t->since = calloc(LLB_MAX_CHUNKS, sizeof(*t->since));
-	if (!t->since)
-		return -ENOMEM;
-	hists->nr++;
-	*result = t;
-	return 0;
+	llb_chunks_init(&t->since);
+	return t;
 }
 
 static void forget(struct llb_hists *hists, struct timed *t)
 {
-	free(t->since);
+	llb_chunks_free(&t->since, &hists->room);
 	*t = hists->timed[--hists->nr];
 }
 
@@ -134,10 +150,16 @@ static void on_transition(struct llb_hists *hists, struct timed *t, const struct
 		h = &hists->set.hist[LLB_LAT_DIRTY];
 	else if (e->transition.from == LLB_NEEDSYNC && e->transition.to == LLB_SYNCING)
 		h = &hists->set.hist[LLB_LAT_NEEDSYNC];
+	if (!llb_chunks_need(&t->since, &hists->room, first, count)) {
+		llb_count_unwatched(&hists->unwatched, e);
+		return;
+	}
 	for (uint64_t c = first; c < first + count; c++) {
+		uint64_t *since = llb_chunk(&t->since, c);
+
 		if (h)
-			add_since(h, t->since[c], e->ts_ns);
-		t->since[c] = e->ts_ns;
+			add_since(h, *since, e->ts_ns);
+		*since = e->ts_ns;
 	}
 }
 
@@ -170,7 +192,6 @@ int llb_hists_event(void *ctx, const struct llb_event *e)
 {
 	struct llb_hists *hists = ctx;
 	struct timed *t;
-	int ret;
 
 	if (!hists->first_ns || e->ts_ns < hists->first_ns)
 		hists->first_ns = e->ts_ns;
@@ -187,9 +208,9 @@ int llb_hists_event(void *ctx, const struct llb_event *e)
 	if (e->type != LLB_EV_TRANSITION && e->type != LLB_EV_WRITEBACK &&
 	    e->type != LLB_EV_DAEMON && e->type != LLB_EV_UNLOAD)
 		return 0;
-	ret = find(hists, e, &t);
+	t = find(hists, e);
 	if (!t)
-		return ret;
+		return 0;
 	switch (e->type) {
 	case LLB_EV_TRANSITION:
 		on_transition(hists, t, e);

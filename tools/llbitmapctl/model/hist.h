@@ -29,15 +29,15 @@ struct llb_hist_set {
 	uint64_t duration_ns;
 	uint64_t lost; /* events, of the kinds that matter */
 	uint64_t missing; /* sequence numbers; the caller's to set */
+	uint64_t unwatched; /* loads without room */
 };
 
-/* Aggregates; all arrays together. At most LLB_HIST_LOADS at the same time. */
-#define LLB_HIST_LOADS 32
+/* Aggregates; all arrays together. At most LLB_LOADS at the same time. */
 struct llb_hists;
 struct llb_hists *llb_hists_new(void);
 void llb_hists_free(struct llb_hists *hists);
-/* Returns 0 or -ENOMEM. */
+/* Returns 0: takes the place of `event` of a struct llb_sink. */
 int llb_hists_event(void *hists, const struct llb_event *event);
-const struct llb_hist_set *llb_hists_get(const struct llb_hists *hists);
+struct llb_hist_set llb_hists_get(const struct llb_hists *hists);
 
 #endif

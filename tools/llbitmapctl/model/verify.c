@@ -3,13 +3,14 @@
 #include <errno.h>
 #include "verify_int.h"
 
-/* The load of a transition or snapshot; *result NULL: it is not followed. */
-static int need_watched(struct llb_verifier *v, const struct llb_event *e, struct watched **result)
+/* The load of a transition or snapshot; NULL: it is not followed. */
+static struct watched *need_watched(struct llb_verifier *v, const struct llb_event *e)
 {
-	*result = find_watched(v, e);
-	if (*result || !load_key(e) || llb_find_ended(v, e->dev, e->load))
-		return 0;
-	return llb_begin_watch(v, e, LLB_MAX_CHUNKS, result);
+	struct watched *w = find_watched(v, e);
+
+	if (w || !llb_load_key(e) || llb_find_ended(v, e->dev, e->load))
+		return w;
+	return llb_begin_watch(v, e, LLB_MAX_CHUNKS);
 }
 
 /* An event of a load that is not followed: none at all, ended, or without room. */
@@ -17,19 +18,18 @@ static void orphan(struct llb_verifier *v, const struct llb_event *e)
 {
 	struct llb_audit_load *info = llb_find_ended(v, e->dev, e->load);
 
-	if (!load_key(e) || (info && !info->unwatched))
+	if (!llb_load_key(e) || (info && !info->unwatched))
 		llb_violate(v, info, LLB_RULE_LIFETIME, e->transition.first, 0, e);
 }
 
-/* Whose event it is; *result NULL: nobody's that is followed, and judged as that. */
-static int find_or_orphan(struct llb_verifier *v, const struct llb_event *e,
-			  struct watched **result)
+/* Whose event it is; NULL: nobody's that is followed, and judged as that. */
+static struct watched *find_or_orphan(struct llb_verifier *v, const struct llb_event *e)
 {
-	int ret = need_watched(v, e, result);
+	struct watched *w = need_watched(v, e);
 
-	if (!ret && !*result)
+	if (!w)
 		orphan(v, e);
-	return ret;
+	return w;
 }
 
 /* ---- transitions and snapshots ---- */
@@ -42,17 +42,18 @@ static bool in_range(const struct watched *w, uint64_t first, uint32_t count)
 
 /*
  * A chunk that is not there may be there since a resize that was lost, unless
- * the BPF side, which sees all, objected too. Returns 1 if it is, 0, or -ENOMEM.
+ * the BPF side, which sees all, objected too.
  */
-static int lost_resize(struct watched *w, const struct llb_event *e)
+static bool lost_resize(struct llb_verifier *v, struct watched *w, const struct llb_event *e)
 {
 	uint64_t end = e->transition.first + e->transition.count;
 
 	if (e->transition.rule || !e->transition.count || e->transition.first >= LLB_MAX_CHUNKS ||
 	    end > LLB_MAX_CHUNKS || llb_page_of(e->transition.first) != llb_page_of(end - 1) ||
 	    !llb_sequence_misses_before(&w->sequence, e->transition.seq))
-		return 0;
-	return llb_resize_watch(w, end, end) ?: 1;
+		return false;
+	llb_resize_watch(v, w, end, end);
+	return true;
 }
 
 static uint8_t past_entry(uint8_t action, uint8_t state)
@@ -71,19 +72,20 @@ static uint8_t past_entry(uint8_t action, uint8_t state)
 static bool advance(struct watched *w, const struct llb_event *e, uint64_t *at, uint64_t *past)
 {
 	uint8_t entry = past_entry(e->transition.action, e->transition.to), state;
-	uint64_t end = e->transition.first + e->transition.count;
+	uint64_t end = e->transition.first + e->transition.count, *history;
 	bool good = true;
 
 	for (uint64_t c = e->transition.first; c < end; c++) {
-		state = llb_past_state(w->history[c]);
+		history = llb_chunk(&w->history, c);
+		state = llb_past_state(*history);
 		if (state == LLB_UNKNOWN && !w->sequence.from_start)
 			continue;
 		if (state != e->transition.from && state != LLB_UNKNOWN && good) {
 			good = false;
 			*at = c;
-			*past = w->history[c];
+			*past = *history;
 		}
-		w->history[c] = w->history[c] << 8 | entry;
+		*history = *history << 8 | entry;
 	}
 	return good;
 }
@@ -162,28 +164,29 @@ static __attribute__((noinline)) int on_transition(struct llb_verifier *v,
 {
 	uint64_t first = e->transition.first, at = first, past, other = 0;
 	bool in_order, continuous;
+	struct watched *w = find_or_orphan(v, e);
 	enum llb_rule rule;
-	struct watched *w;
-	int ret;
 
-	ret = find_or_orphan(v, e, &w);
 	if (!w) {
 		count_apart(v, NULL, e);
-		return ret;
+		return 0;
 	}
 	if (!in_range(w, first, e->transition.count)) {
 		count_apart(v, w, e);
 		/* also opens the gap that its number shows */
 		llb_sequence_take(&w->sequence, e->transition.seq);
-		ret = lost_resize(w, e);
-		if (!ret)
+		if (!lost_resize(v, w, e))
 			llb_violate(v, &w->info, LLB_RULE_RANGE, first, 0, e);
-		return ret < 0 ? ret : 0;
+		return 0;
+	}
+	if (!llb_need_histories(v, w, first, e->transition.count)) {
+		count_apart(v, NULL, e);
+		return 0;
 	}
 	rule = judge(v, w, e);
 	if (rule)
 		count_apart(v, w, e);
-	past = w->history[first];
+	past = *llb_chunk(&w->history, first);
 	in_order = take_seq(w, e->transition.seq, llb_page_of(first));
 	continuous = advance(w, e, &at, &other);
 	if (llb_is_relied_on(e->transition.from, e->transition.action, e->transition.to,
@@ -205,7 +208,7 @@ static __attribute__((noinline)) int on_transition(struct llb_verifier *v,
  */
 static inline bool usual_transition(struct llb_verifier *v, const struct llb_event *e)
 {
-	uint64_t first = e->transition.first, kind, past;
+	uint64_t first = e->transition.first, kind, past, *history;
 	struct watched *w = find_watched(v, e);
 	uint32_t page = llb_page_of(first);
 	struct memo *m;
@@ -215,11 +218,12 @@ static inline bool usual_transition(struct llb_verifier *v, const struct llb_eve
 		return false;
 	kind = kind_of(w, e, page);
 	m = memo_of(w, kind);
-	past = w->history[first];
+	history = llb_chunk(&w->history, first);
+	past = *history;
 	if (!likely(m->key == kind && m->events && (past & 0xf) == m->from && (uint8_t)past))
 		return false;
 	m->events++;
-	w->history[first] = past << 8 | m->entry;
+	*history = past << 8 | m->entry;
 	w->sequence.max = e->transition.seq;
 	w->page_seq[page] = e->transition.seq;
 	if (m->relied)
@@ -261,16 +265,17 @@ static bool take_states(struct watched *w, const struct llb_event *e, uint64_t *
 	bool good = true;
 
 	for (uint64_t c = e->snapshot.first; c < end; c++) {
-		uint8_t known = llb_past_state(w->history[c]);
+		uint64_t *history = llb_chunk(&w->history, c);
+		uint8_t known = llb_past_state(*history);
 
 		if (known == e->snapshot.state)
 			continue;
 		if (known != LLB_UNKNOWN && good) {
 			good = false;
 			*at = c;
-			*past = w->history[c];
+			*past = *history;
 		}
-		w->history[c] = w->history[c] << 8 | past_entry(LLB_PAST_SEEN, e->snapshot.state);
+		*history = *history << 8 | past_entry(LLB_PAST_SEEN, e->snapshot.state);
 	}
 	return good;
 }
@@ -278,21 +283,21 @@ static bool take_states(struct watched *w, const struct llb_event *e, uint64_t *
 static int on_snapshot(struct llb_verifier *v, const struct llb_event *e)
 {
 	uint64_t first = e->snapshot.first, at = first, past, other = 0;
+	struct watched *w = find_or_orphan(v, e);
 	bool in_order, continuous;
-	struct watched *w;
-	int ret;
+	int ret = 0;
 
-	ret = find_or_orphan(v, e, &w);
 	if (!w)
-		return ret;
+		return 0;
 	if (!in_range(w, first, e->snapshot.count)) {
 		llb_sequence_take(&w->sequence, e->snapshot.seq);
-		ret = lost_resize(w, e);
-		if (!ret)
+		if (!lost_resize(v, w, e))
 			llb_violate(v, &w->info, LLB_RULE_RANGE, first, 0, e);
-		return ret < 0 ? ret : 0;
+		return 0;
 	}
-	past = w->history[first];
+	if (!llb_need_histories(v, w, first, e->snapshot.count))
+		return 0;
+	past = *llb_chunk(&w->history, first);
 	in_order = take_seq(w, e->snapshot.seq, llb_page_of(first));
 	continuous = take_states(w, e, &at, &other);
 	if (e->snapshot.state >= LLB_NR_STATES)
@@ -360,16 +365,15 @@ static void set_geometry(struct watched *w, const struct llb_event *e)
 	w->parity = e->load_info.level >= 4 && e->load_info.level <= 6;
 }
 
-static int on_load(struct llb_verifier *v, const struct llb_event *e)
+static void on_load(struct llb_verifier *v, const struct llb_event *e)
 {
 	bool running = e->load_info.decision == LLB_LOAD_RUNNING;
 	uint64_t chunks = e->load_info.chunks;
 	struct watched *w = find_watched(v, e);
-	int ret;
 
 	if (!chunks || chunks > LLB_MAX_CHUNKS) {
 		llb_violate(v, w ? &w->info : NULL, LLB_RULE_RANGE, 0, 0, e);
-		return 0;
+		return;
 	}
 	if (w) {
 		/* Told late, after its first events: only for one that was running. */
@@ -377,54 +381,52 @@ static int on_load(struct llb_verifier *v, const struct llb_event *e)
 			llb_violate(v, &w->info, LLB_RULE_LIFETIME, 0, 0, e);
 		else
 			set_geometry(w, e);
-		return 0;
+		return;
 	}
-	if (!load_key(e) || llb_find_ended(v, e->dev, e->load)) {
+	if (!llb_load_key(e) || llb_find_ended(v, e->dev, e->load)) {
 		orphan(v, e);
-		return 0;
+		return;
 	}
-	ret = llb_begin_watch(v, e, running ? LLB_MAX_CHUNKS : chunks, &w);
-	if (ret || !w)
-		return ret;
+	w = llb_begin_watch(v, e, running ? LLB_MAX_CHUNKS : chunks);
+	if (!w)
+		return;
 	set_geometry(w, e);
 	if (running)
-		return 0;
+		return;
 	llb_sequence_start(&w->sequence);
 	llb_drains_start(&w->drains);
-	if (e->load_info.decision != LLB_LOAD_FIRST_USE)
-		return 0;
+	if (e->load_info.decision != LLB_LOAD_FIRST_USE || !llb_need_histories(v, w, 0, chunks))
+		return;
 	w->info.based = true;
 	for (uint64_t c = 0; c < chunks; c++)
-		w->history[c] = LLB_PAST_ENTRY(LLB_PAST_SEEN, LLB_NONE);
-	return 0;
+		*llb_chunk(&w->history, c) = LLB_PAST_ENTRY(LLB_PAST_SEEN, LLB_NONE);
 }
 
 /*
  * How many chunks there are changes between the events around this one; those
  * that come are None, whatever they were in an earlier life.
  */
-static int on_resize(struct llb_verifier *v, const struct llb_event *e)
+static void on_resize(struct llb_verifier *v, const struct llb_event *e)
 {
 	uint64_t old = e->resize.old_chunks, chunks = e->resize.chunks;
+	struct watched *w = find_or_orphan(v, e);
 	enum llb_rule rule = LLB_OK;
-	struct watched *w;
-	int ret = find_or_orphan(v, e, &w);
 
 	if (!w)
-		return ret;
+		return;
 	/* Of no chunk, but raised under the lock of page 0. */
 	if (!take_seq(w, e->resize.seq, 0))
 		rule = LLB_RULE_SEQUENCE;
 	if (!old || old > LLB_MAX_CHUNKS || !chunks || chunks > LLB_MAX_CHUNKS) {
 		llb_violate(v, &w->info, LLB_RULE_RANGE, 0, 0, e);
-		return 0;
+		return;
 	}
 	if (!rule && w->sure && w->limit != old &&
 	    (e->resize.rule || !llb_sequence_misses_before(&w->sequence, e->resize.seq)))
 		rule = LLB_RULE_CONTINUITY;
 	if (rule)
 		llb_violate(v, &w->info, rule, 0, 0, e);
-	return llb_resize_watch(w, w->limit < old ? w->limit : old, chunks);
+	llb_resize_watch(v, w, w->limit < old ? w->limit : old, chunks);
 }
 
 static void on_unload(struct llb_verifier *v, const struct llb_event *e)
@@ -450,9 +452,11 @@ static __attribute__((noinline)) int other_event(struct llb_verifier *v, const s
 	case LLB_EV_SNAPSHOT:
 		return on_snapshot(v, e);
 	case LLB_EV_LOAD:
-		return on_load(v, e);
+		on_load(v, e);
+		break;
 	case LLB_EV_RESIZE:
-		return on_resize(v, e);
+		on_resize(v, e);
+		break;
 	case LLB_EV_UNLOAD:
 		on_unload(v, e);
 		break;

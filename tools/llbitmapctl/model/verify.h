@@ -14,7 +14,7 @@
 struct llb_verifier;
 
 struct llb_verify_config {
-	unsigned int max_loads; /* followed at the same time, 1 MiB each; 0: 32 */
+	unsigned int max_loads; /* followed at the same time; 0: LLB_LOADS, which is the most */
 };
 
 /**

@@ -3,6 +3,7 @@
 #ifndef LLB_MODEL_VERIFY_INT_H
 #define LLB_MODEL_VERIFY_INT_H
 
+#include "loads.h"
 #include "measured.h"
 #include "sequence.h"
 #include "verify.h"
@@ -48,11 +49,10 @@ struct doubtful {
 
 /* A load whose chunks are followed. */
 struct watched {
-	uint64_t key;      /* LOAD_KEY, 0: free */
+	uint64_t key;      /* llb_load_key(), 0: free */
 	uint64_t limit;    /* chunks that may be named */
 	bool sure;         /* limit is what the array has */
-	uint64_t room;     /* chunks in `history`; those at and above `limit` are gone */
-	uint64_t *history; /* of each chunk: LLB_PAST_ENTRY */
+	struct llb_chunks history; /* LLB_PAST_ENTRY; those at and above `limit` are gone */
 	struct llb_sequence sequence;
 	uint64_t page_seq[LLB_MAX_PAGES + 1];
 	struct memo memo[MEMOS];
@@ -67,7 +67,9 @@ struct watched {
 
 struct llb_verifier {
 	struct watched *last; /* of the event before, or NULL */
+	struct llb_guesses guesses;
 	unsigned int max_loads;
+	unsigned int room; /* pages for histories */
 	struct watched *watched;
 	struct llb_audit_load ended[LLB_AUDIT_LOADS]; /* unloaded or unwatched, oldest first */
 	unsigned int nr_ended;
@@ -75,17 +77,11 @@ struct llb_verifier {
 	struct llb_audit audit;
 };
 
-/* dev and load as one number; md's dev_t is never 0. */
-static inline uint64_t load_key(const struct llb_event *e)
-{
-	return (uint64_t)e->load << 32 | e->dev;
-}
-
 struct watched *llb_find_watched(struct llb_verifier *v, uint64_t key);
 
 static inline struct watched *find_watched(struct llb_verifier *v, const struct llb_event *e)
 {
-	uint64_t key = load_key(e);
+	uint64_t key = llb_load_key(e);
 
 	return likely(v->last && v->last->key == key) ? v->last : llb_find_watched(v, key);
 }
@@ -93,13 +89,15 @@ static inline struct watched *find_watched(struct llb_verifier *v, const struct 
 /* A load that is not followed any more, or could not be; NULL: not known. */
 struct llb_audit_load *llb_find_ended(struct llb_verifier *v, uint32_t dev, uint32_t load);
 
-/* Begin to follow the load of an event; *result NULL: no room. 0 or -ENOMEM. */
-int llb_begin_watch(struct llb_verifier *v, const struct llb_event *e, uint64_t chunks,
-		    struct watched **result);
+/* Begin to follow the load of an event; NULL: no room. */
+struct watched *llb_begin_watch(struct llb_verifier *v, const struct llb_event *e, uint64_t chunks);
 void llb_end_watch(struct llb_verifier *v, struct watched *w);
 
-/* The array has another number of chunks; those from @old on begin anew. 0 or -ENOMEM. */
-int llb_resize_watch(struct watched *w, uint64_t old, uint64_t chunks);
+/* Makes room for the histories of chunks. False: there is none, the load is not followed any more. */
+bool llb_need_histories(struct llb_verifier *v, struct watched *w, uint64_t first, uint64_t count);
+
+/* The array has another number of chunks; those from @old on begin anew. */
+void llb_resize_watch(struct llb_verifier *v, struct watched *w, uint64_t old, uint64_t chunks);
 
 /* Moves the counts of a kind into the figures. */
 void llb_settle(struct llb_verifier *v, struct watched *w, struct memo *m);

@@ -5,15 +5,14 @@
 #include <string.h>
 #include "verify_int.h"
 
-#define DEFAULT_LOADS 32
-
 struct llb_verifier *llb_verifier_new(const struct llb_verify_config *config)
 {
 	struct llb_verifier *v = calloc(1, sizeof(*v));
 
 	if (!v)
 		return NULL;
-	v->max_loads = config && config->max_loads ? config->max_loads : DEFAULT_LOADS;
+	v->max_loads = config && config->max_loads ? config->max_loads : LLB_LOADS;
+	v->room = LLB_CHUNK_PAGES;
 	v->watched = calloc(v->max_loads, sizeof(*v->watched));
 	if (!v->watched) {
 		free(v);
@@ -22,11 +21,12 @@ struct llb_verifier *llb_verifier_new(const struct llb_verify_config *config)
 	return v;
 }
 
-static void forget(struct watched *w)
+static void forget(struct llb_verifier *v, struct watched *w)
 {
-	free(w->history);
+	llb_chunks_free(&w->history, &v->room);
 	free(w->pending);
 	memset(w, 0, sizeof(*w));
+	v->last = NULL;
 }
 
 void llb_verifier_free(struct llb_verifier *v)
@@ -34,7 +34,7 @@ void llb_verifier_free(struct llb_verifier *v)
 	if (!v)
 		return;
 	for (unsigned int i = 0; i < v->max_loads; i++)
-		forget(&v->watched[i]);
+		forget(v, &v->watched[i]);
 	free(v->watched);
 	free(v);
 }
@@ -166,9 +166,17 @@ static void settle_pending(struct llb_verifier *v, struct watched *w)
 
 struct watched *llb_find_watched(struct llb_verifier *v, uint64_t key)
 {
-	for (unsigned int i = 0; key && i < v->max_loads; i++)
-		if (v->watched[i].key == key)
+	uint8_t *guess = llb_guess(&v->guesses, key);
+
+	if (!key)
+		return NULL;
+	if (*guess < v->max_loads && v->watched[*guess].key == key)
+		return v->last = &v->watched[*guess];
+	for (unsigned int i = 0; i < v->max_loads; i++)
+		if (v->watched[i].key == key) {
+			*guess = (uint8_t)i;
 			return v->last = &v->watched[i];
+		}
 	return NULL;
 }
 
@@ -228,15 +236,13 @@ void llb_end_watch(struct llb_verifier *v, struct watched *w)
 {
 	update_info(v, w);
 	keep_ended(v, &w->info);
-	forget(w);
+	forget(v, w);
 }
 
-int llb_begin_watch(struct llb_verifier *v, const struct llb_event *e, uint64_t chunks,
-		    struct watched **result)
+struct watched *llb_begin_watch(struct llb_verifier *v, const struct llb_event *e, uint64_t chunks)
 {
 	struct watched *w = NULL;
 
-	*result = NULL;
 	v->audit.nr_loads++;
 	for (unsigned int i = 0; i < v->max_loads && !w; i++)
 		if (!v->watched[i].key)
@@ -246,41 +252,42 @@ int llb_begin_watch(struct llb_verifier *v, const struct llb_event *e, uint64_t 
 
 		v->audit.unwatched++;
 		keep_ended(v, &info);
-		return 0;
+		return NULL;
 	}
-	w->history = calloc(chunks, sizeof(*w->history));
-	if (!w->history)
-		return -ENOMEM;
-	w->key = load_key(e);
+	llb_chunks_init(&w->history);
+	w->key = llb_load_key(e);
 	w->limit = chunks;
-	w->room = chunks;
 	w->info.dev = e->dev;
 	w->info.load = e->load;
-	*result = w;
-	return 0;
+	return w;
 }
 
-int llb_resize_watch(struct watched *w, uint64_t old, uint64_t chunks)
+bool llb_need_histories(struct llb_verifier *v, struct watched *w, uint64_t first, uint64_t count)
+{
+	if (llb_chunks_need(&w->history, &v->room, first, count))
+		return true;
+	v->audit.unwatched++;
+	w->info.unwatched = true;
+	llb_end_watch(v, w);
+	return false;
+}
+
+void llb_resize_watch(struct llb_verifier *v, struct watched *w, uint64_t old, uint64_t chunks)
 {
 	const uint8_t none = LLB_PAST_ENTRY(LLB_PAST_SEEN, LLB_NONE);
 
-	if (chunks > w->room) {
-		uint64_t *history = reallocarray(w->history, chunks, sizeof(*history));
+	if (chunks > old && !llb_need_histories(v, w, old, chunks - old))
+		return;
+	for (uint64_t c = old; c < chunks; c++) {
+		uint64_t *history = llb_chunk(&w->history, c);
 
-		if (!history)
-			return -ENOMEM;
-		memset(history + w->room, 0, (chunks - w->room) * sizeof(*history));
-		w->history = history;
-		w->room = chunks;
+		if ((uint8_t)*history != none)
+			*history = *history << 8 | none;
 	}
-	for (uint64_t c = old; c < chunks; c++)
-		if ((uint8_t)w->history[c] != none)
-			w->history[c] = w->history[c] << 8 | none;
 	w->limit = chunks;
 	w->sure = true;
 	w->info.chunks = chunks;
 	w->snapshot_runs = false;
-	return 0;
 }
 
 struct llb_audit *llb_verifier_audit(struct llb_verifier *v)

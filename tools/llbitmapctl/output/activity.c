@@ -2,13 +2,14 @@
 #include <inttypes.h>
 #include "../model/names.h"
 #include "activity.h"
+#include "foreign.h"
 #include "parts.h"
 
 static void item_text(struct llb_out *out, const struct llb_activity *a, const char *name)
 {
-	char buf[32];
+	char buf[LLB_NAME_SIZE];
 
-	llb_styled(out, LLB_BOLD, "%s", name);
+	llb_styled(out, LLB_BOLD, "%s", llb_foreign(name, buf, sizeof(buf)));
 	llb_text(out, " load %u: level %d, %u members, %" PRIu64 " chunks of %" PRIu64
 		 " KiB%s%s\n", a->load, a->level, a->members, a->chunks, a->chunk_sectors / 2,
 		 a->syncing ? ", syncing" : "", a->unloaded ? ", unloaded" : "");
@@ -76,10 +77,7 @@ void llb_activities_print(struct llb_out *out, const struct llb_activities *all,
 {
 	if (!out->json) {
 		items(out, all, name_of, ctx);
-		llb_lost_text(out, all->lost, all->missing);
-		if (all->unwatched)
-			llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n",
-				   all->unwatched);
+		llb_lost_text(out, all->lost, all->missing, all->unwatched.nr);
 		return;
 	}
 	llb_json_begin(out);
@@ -89,6 +87,6 @@ void llb_activities_print(struct llb_out *out, const struct llb_activities *all,
 	llb_json_close(out);
 	llb_json_u64(out, "lost", all->lost);
 	llb_json_u64(out, "missing", all->missing);
-	llb_json_u64(out, "unwatched", all->unwatched);
+	llb_json_u64(out, "unwatched", all->unwatched.nr);
 	llb_json_end(out);
 }

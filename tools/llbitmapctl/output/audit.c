@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include "../model/kernel_table.h"
 #include "../model/names.h"
 #include "audit.h"
+#include "foreign.h"
 #include "parts.h"
 
 int llb_audit_exit(const struct llb_audit *audit)
@@ -114,15 +116,16 @@ static void violation_text(struct llb_out *out, const struct llb_violation *v,
 			   const struct context *c)
 {
 	const struct llb_event *e = &v->event;
-	char what[96], flags[256], time[40];
+	char what[96], flags[256], time[40], comm[LLB_COMM_LEN], array[LLB_NAME_SIZE];
 	uint64_t sector = v->chunk * c->chunk_sectors;
 
+	llb_foreign(c->array, array, sizeof(array));
 	describe(e, what, sizeof(what));
 	llb_styled(out, LLB_BAD, "violation: %s", llb_rule_name(v->rule));
 	if (e->type == LLB_EV_NONE)
-		llb_text(out, "  %s", c->array);
+		llb_text(out, "  %s", array);
 	else
-		llb_text(out, "  %s chunk %" PRIu64, c->array, v->chunk);
+		llb_text(out, "  %s chunk %" PRIu64, array, v->chunk);
 	if (c->chunk_sectors)
 		llb_text(out, " (sectors %" PRIu64 "..%" PRIu64 ")", sector,
 			 sector + c->chunk_sectors - 1);
@@ -142,8 +145,8 @@ static void violation_text(struct llb_out *out, const struct llb_violation *v,
 		llb_text(out, "  event    seq %llu, chunks %llu..%llu\n",
 			 e->transition.seq, e->transition.first,
 			 e->transition.first + e->transition.count - 1);
-	llb_text(out, "  process  %.*s (pid %u, thread %u) on CPU %u\n", LLB_COMM_LEN, e->comm,
-		 e->pid, e->tid, e->cpu);
+	llb_text(out, "  process  %s (pid %u, thread %u) on CPU %u\n",
+		 llb_foreign(e->comm, comm, sizeof(comm)), e->pid, e->tid, e->cpu);
 	history_text(out, v->history);
 	if (c->stack)
 		llb_stack_text(out, c->stack, "  stack    ", "           ");
@@ -309,7 +312,7 @@ static const char *const doubt_keys[] = { "loss", "gap", "cut", "base", "unwatch
 
 static void loads_text(struct llb_out *out, const struct llb_audit *audit)
 {
-	char buf[32];
+	char buf[LLB_NAME_SIZE];
 
 	if (audit->nr_load)
 		llb_styled(out, LLB_BOLD, "%-10s %5s %6s %8s %12s %12s %8s %10s\n", "array",
@@ -317,7 +320,7 @@ static void loads_text(struct llb_out *out, const struct llb_audit *audit)
 			   "violations");
 	for (unsigned int i = 0; i < audit->nr_load; i++) {
 		const struct llb_audit_load *l = &audit->load[i];
-		const char *name = load_name(l, buf, sizeof(buf));
+		const char *name = llb_foreign(load_name(l, buf, sizeof(buf)), buf, sizeof(buf));
 
 		if (l->unwatched) {
 			llb_text(out, "%-10s %5u not watched: no room for its chunks\n", name,
@@ -373,19 +376,17 @@ static void losses_text(struct llb_out *out, const struct llb_audit *audit)
 		if (audit->loss[kind])
 			llb_styled(out, LLB_WARN, "lost: %" PRIu64 " (%s)\n", audit->loss[kind],
 				   llb_loss_name(kind));
-	if (llb_audit_missing(audit))
-		llb_styled(out, LLB_WARN, "missing: %" PRIu64 " sequence numbers\n",
-			   llb_audit_missing(audit));
-	if (audit->unwatched)
-		llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n", audit->unwatched);
+	llb_lost_text(out, 0, llb_audit_missing(audit), audit->unwatched);
 }
 
 static void print_text(struct llb_out *out, const struct llb_audit *audit,
 		       const struct llb_audit_view *view)
 {
-	llb_styled(out, LLB_BOLD, "audit of %s\n", out->source);
+	char text[PATH_MAX];
+
+	llb_styled(out, LLB_BOLD, "audit of %s\n", llb_foreign(out->source, text, sizeof(text)));
 	if (view->about)
-		llb_text(out, "%s\n", view->about);
+		llb_text(out, "%s\n", llb_foreign(view->about, text, sizeof(text)));
 	loads_text(out, audit);
 	for (unsigned int i = 0; i < audit->nr_violation; i++) {
 		llb_text(out, "\n");

@@ -2,6 +2,7 @@
 #include <string.h>
 #include "../model/names.h"
 #include "events.h"
+#include "foreign.h"
 #include "parts.h"
 
 #define STACK_LEAD "              "
@@ -217,14 +218,14 @@ static void time_text(struct llb_out *out, uint64_t ts_ns, const struct llb_even
 void llb_event_line(struct llb_out *out, const struct llb_event *e,
 		    const struct llb_event_clock *clock, const char *array, const char *stack)
 {
-	char buf[32];
+	char buf[LLB_NAME_SIZE], comm[LLB_COMM_LEN];
 
 	if (!array)
 		array = llb_dev_name(e->dev, buf, sizeof(buf));
 	if (!out->json) {
 		time_text(out, e->ts_ns, clock);
-		llb_text(out, " %-6s %-15.*s %-10s ", array, LLB_COMM_LEN, e->comm,
-			 llb_event_type_name(e->type));
+		llb_text(out, " %-6s %-15s %-10s ", llb_foreign(array, buf, sizeof(buf)),
+			 llb_foreign(e->comm, comm, sizeof(comm)), llb_event_type_name(e->type));
 		details_text(out, e);
 		llb_text(out, "\n");
 		if (stack)

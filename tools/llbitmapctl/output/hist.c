@@ -82,8 +82,9 @@ void llb_hists_print(struct llb_out *out, const struct llb_hist_set *set)
 		llb_json_close(out);
 		llb_json_u64(out, "lost", set->lost);
 		llb_json_u64(out, "missing", set->missing);
+		llb_json_u64(out, "unwatched", set->unwatched);
 		llb_json_end(out);
 	} else {
-		llb_lost_text(out, set->lost, set->missing);
+		llb_lost_text(out, set->lost, set->missing, set->unwatched);
 	}
 }

@@ -3,25 +3,8 @@
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
+#include "foreign.h"
 #include "output.h"
-
-/*
- * Length of the UTF-8 sequence at s, 0 if it is none (overlong forms,
- * surrogates and values past U+10FFFF are none).
- */
-static unsigned int utf8_length(const unsigned char *s)
-{
-	unsigned int n = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 :
-		s[0] < 0xf5 ? 4 : 0;
-
-	for (unsigned int i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-	    (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
-}
 
 static void put_string(struct llb_out *out, const char *text)
 {
@@ -30,14 +13,14 @@ static void put_string(struct llb_out *out, const char *text)
 
 	putc('"', out->file);
 	for (; *s; s += n) {
-		n = utf8_length(s);
+		n = llb_utf8_length(s);
 		if (!n) {
 			fputs("\\ufffd", out->file);
 			n = 1;
 		} else if (*s == '"' || *s == '\\') {
 			fprintf(out->file, "\\%c", *s);
-		} else if (*s < ' ' || *s == 0x7f) {
-			fprintf(out->file, "\\u%04x", *s);
+		} else if (llb_is_control(s)) {
+			fprintf(out->file, "\\u%04x", s[n - 1]);
 		} else {
 			fwrite(s, 1, n, out->file);
 		}

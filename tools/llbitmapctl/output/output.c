@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "foreign.h"
 #include "output.h"
 
 static bool is_dumb(void)
@@ -76,22 +77,15 @@ int llb_out_flush(struct llb_out *out)
 	return 5;
 }
 
-/*
- * One line on stderr behind what is printed already, even if a name in it holds
- * line breaks.
- */
+/* One line on stderr behind what is printed already, whatever names are in it. */
 static void complain(struct llb_out *out, char line[LINE_MAX], const char *format, va_list args)
 {
 	char clean[LINE_MAX];
-	size_t i;
 
 	vsnprintf(line, LINE_MAX, format, args);
-	for (i = 0; line[i]; i++)
-		clean[i] = (unsigned char)line[i] < ' ' || line[i] == 0x7f ? '?' : line[i];
-	clean[i] = 0;
 	fflush(out->file);
 	llb_status_clear(out);
-	fprintf(stderr, "llbitmapctl: %s\n", clean);
+	fprintf(stderr, "llbitmapctl: %s\n", llb_foreign(line, clean, sizeof(clean)));
 }
 
 int llb_fail(struct llb_out *out, int exit, const char *format, ...)
@@ -117,6 +111,11 @@ int llb_fail(struct llb_out *out, int exit, const char *format, ...)
 		fflush(out->file);
 	}
 	return exit;
+}
+
+int llb_no_memory(struct llb_out *out)
+{
+	return llb_fail(out, 4, "out of memory; free some, or permit more (ulimit -v)");
 }
 
 void llb_note(struct llb_out *out, const char *format, ...)

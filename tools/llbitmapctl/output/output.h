@@ -14,7 +14,7 @@
 
 struct llb_out {
 	FILE *file;
-	const char *command; /* for the schema's name */
+	const char *command; /* for the schema's name; NULL: none yet */
 	const char *view; /* JSON: which of several documents of the command; NULL: it has one */
 	const char *source; /* what it is of: a file, "live"; JSON: NULL where that is clear */
 	bool json;
@@ -52,6 +52,9 @@ void llb_styled(struct llb_out *out, enum llb_style style, const char *format, .
  */
 int llb_fail(struct llb_out *out, int exit, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
+
+/* The same where memory ran out, for everybody: 4, the environment cannot do it. */
+int llb_no_memory(struct llb_out *out);
 
 /* Keeps errno if @ok is false: for who writes to the file. */
 void llb_out_wrote(struct llb_out *out, bool ok);

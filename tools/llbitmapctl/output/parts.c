@@ -4,6 +4,7 @@
 #include <time.h>
 #include "../model/audit.h"
 #include "../model/names.h"
+#include "foreign.h"
 #include "parts.h"
 
 #define MD_MAJOR 9
@@ -93,12 +94,14 @@ void llb_json_flags(struct llb_out *out, uint32_t flags)
 	llb_json_close(out);
 }
 
-void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing)
+void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing, uint64_t unwatched)
 {
 	if (lost)
 		llb_styled(out, LLB_WARN, "lost: %" PRIu64 " events\n", lost);
 	if (missing)
 		llb_styled(out, LLB_WARN, "missing: %" PRIu64 " sequence numbers\n", missing);
+	if (unwatched)
+		llb_styled(out, LLB_WARN, "not watched: %" PRIu64 " loads\n", unwatched);
 }
 
 bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS],
@@ -119,11 +122,13 @@ bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS]
 
 void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead)
 {
+	char line[256];
 	size_t length;
 
 	for (; *stack; stack += length + (stack[length] == '\n')) {
 		length = strcspn(stack, "\n");
-		llb_text(out, "%s%.*s\n", first, (int)length, stack);
+		snprintf(line, sizeof(line), "%.*s", (int)length, stack);
+		llb_text(out, "%s%s\n", first, llb_foreign(line, line, sizeof(line)));
 		first = lead;
 	}
 }

@@ -33,8 +33,8 @@ void llb_json_actions(struct llb_out *out, const char *key,
 /* An array, "flags", of the names of a transition's flags. */
 void llb_json_flags(struct llb_out *out, uint32_t flags);
 
-/* How many events were lost, and how many sequence numbers are missing, if any. */
-void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing);
+/* How many events were lost, sequence numbers are missing, and loads had no room, if any. */
+void llb_lost_text(struct llb_out *out, uint64_t lost, uint64_t missing, uint64_t unwatched);
 
 /* A remark for each kind of loss, and for missing sequence numbers. Were there any that matter? */
 bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS],

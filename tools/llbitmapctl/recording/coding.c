@@ -41,12 +41,18 @@ uint32_t llb_payload_hash(const struct llb_block_header *header, const void *pay
 static struct llb_stream *stream_of(struct llb_decoder *d, const struct llb_event *e)
 {
 	uint64_t key = (uint64_t)e->dev << 40 ^ (uint64_t)e->load << 8 ^ e->type;
+	uint8_t *guess = &d->guess[key * 0x9e3779b97f4a7c15 >> 54];
 
+	if (*guess < d->nr_streams && d->stream[*guess].key == key)
+		return &d->stream[*guess];
 	for (unsigned int i = 0; i < d->nr_streams; i++)
-		if (d->stream[i].key == key)
+		if (d->stream[i].key == key) {
+			*guess = (uint8_t)i;
 			return &d->stream[i];
+		}
 	if (d->nr_streams == LLB_STREAMS)
 		return NULL;
+	*guess = (uint8_t)d->nr_streams;
 	d->stream[d->nr_streams] = (struct llb_stream){
 		.key = key,
 		.step = e->type == LLB_EV_TRANSITION || e->type == LLB_EV_SNAPSHOT,

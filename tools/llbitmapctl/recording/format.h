@@ -80,6 +80,7 @@ struct llb_decoder {
 	struct llb_stream stream[LLB_STREAMS];
 	unsigned int nr_templates;
 	unsigned int nr_streams;
+	uint8_t guess[1024]; /* where a stream was last: the first place to look */
 	uint64_t ts;
 };
 

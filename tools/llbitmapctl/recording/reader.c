@@ -217,8 +217,11 @@ static int read_file_header(struct llb_reader *r)
 
 	if (n < 0)
 		return (int)n;
-	if ((size_t)n < sizeof(h) || memcmp(h.magic, LLB_FILE_MAGIC, sizeof(h.magic)))
+	if ((size_t)n < sizeof(h.magic) || memcmp(h.magic, LLB_FILE_MAGIC, sizeof(h.magic)))
 		return damaged(r, "not a recording of llbitmapctl");
+	r->ended = (size_t)n < sizeof(h);
+	if (r->ended)
+		return 0;
 	r->version = h.version;
 	if (h.version > LLB_REC_VERSION)
 		return -EPROTONOSUPPORT;
@@ -261,7 +264,7 @@ int llb_reader_open(int fd, struct llb_reader **reader)
 	r->fd = fd;
 	r->dctx = ZSTD_createDCtx();
 	ret = r->dctx ? read_file_header(r) : -ENOMEM;
-	if (!ret)
+	if (!ret && !r->ended)
 		ret = read_preface(r);
 	/* A damaged preface keeps the reader: it can say where. */
 	if (ret && ret != -EBADMSG && ret != -EPROTONOSUPPORT) {

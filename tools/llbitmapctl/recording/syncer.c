@@ -76,13 +76,19 @@ int llb_syncer_ask(struct llb_syncer *s)
 	return s->error;
 }
 
-void llb_syncer_stop(struct llb_syncer *s)
+int llb_syncer_stop(struct llb_syncer *s)
 {
+	int err;
+
 	if (!s)
-		return;
+		return 0;
 	s->stop = true;
 	sem_post(&s->asked);
 	pthread_join(s->thread, NULL);
 	sem_destroy(&s->asked);
+	err = s->error;
+	if (s->dir >= 0)
+		err = err ?: llb_sync_data(s->dir);
 	free(s);
+	return err;
 }

@@ -23,8 +23,13 @@ int llb_syncer_start(int fd, int dir, struct llb_syncer **syncer);
  */
 int llb_syncer_ask(struct llb_syncer *s);
 
-/* Ends and frees; waits for a sync that is under way. May be NULL. */
-void llb_syncer_stop(struct llb_syncer *s);
+/*
+ * Ends and frees; waits for a sync that is under way. Brings the name to the
+ * disk if that was not done yet, but not what was written since the last sync.
+ * May be NULL. Returns 0 or the first -errno of all syncs, which the system
+ * tells only once for a file.
+ */
+int llb_syncer_stop(struct llb_syncer *s);
 
 /* fdatasync() of what can be synced. Returns 0 or -errno. */
 int llb_sync_data(int fd);
