@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """In the VM: writes to an array what load.c writes, without marks; nothing is promised of it.
 
-usage: fill.py DEVICE FIRST SECTORS GENERATION, writes 4 KiB here and there in this range
+usage: fill.py DEVICE FIRST SECTORS GENERATION, writes 4 KiB here and there in this range, a fourth
+of them near its end
 """
 import mmap
 import os
@@ -19,7 +20,9 @@ def main():
     buffer = mmap.mmap(-1, SIZE)
     file = os.open(device, os.O_WRONLY | os.O_DIRECT)
     for number in range(generation, generation + WRITES):
-        sector = first + random.randrange(sectors // 8) * 8
+        blocks = sectors // 8
+        begin = 0 if number % 4 else blocks - blocks // 64
+        sector = first + random.randrange(begin, blocks) * 8
         for i in range(SIZE // 512):
             # as powercut.log.DATA
             struct.pack_into("<8sQQ", buffer, i * 512, b"LLBDATA\0", sector + i, number)

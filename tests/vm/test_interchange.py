@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from levels import cases
+from levels import PARITY, cases, discards_allowed, width
 from support import (AREA_BEGIN, AREA_SECTORS, HEADER, discard, outcome_is_stored, wait_until,
                      write)
 from vmtest import DiskOptions
@@ -12,6 +12,7 @@ from vmtest.member import BitmapImage, Member
 
 CHUNK = 128
 MOST = AREA_SECTORS * 512 - HEADER          # chunks
+RAID_CHUNK = 8                              # KiB
 BEFORE = 0x33                               # what stood in the area before there was an array
 SMALL, LARGE = DiskOptions(size="9G"), DiskOptions(size="9G", logical=4096)
 pytestmark = pytest.mark.vm(cpus=1, each_disk=(SMALL,) * 4 + (LARGE,) * 4)
@@ -19,21 +20,42 @@ pytestmark = pytest.mark.vm(cpus=1, each_disk=(SMALL,) * 4 + (LARGE,) * 4)
 # KiB of each member: a short last chunk, two pages of bytes, all of the area
 KINDS = cases("block, level, disks, size", (4096, 1, 2, 4200 * 64), (512, 10, 4, 25088),
               long=[(512, 1, 2, 25000), (4096, 1, 2, 25000), (512, 1, 2, 4200 * 64),
-                    (4096, 10, 4, 25088), (4096, 1, 2, MOST * 64), (512, 1, 2, MOST * 64)])
+                    (4096, 10, 4, 25088), (4096, 1, 2, MOST * 64), (512, 1, 2, MOST * 64),
+                    (512, 5, 3, 25000), (4096, 6, 4, 4200 * 64)])
 
 
 def create(vm, level, disks, size, block, **options):
-    """An array on members whose area was not empty."""
+    """An array on members whose area was not empty. A bitmap sector stands for `array.width` array
+    sectors: for one of each data disk, with parity."""
     members = vm.disks[:disks] if block == 512 else vm.disks[4:4 + disks]
     for member in members:
         with open(member.path, "r+b") as file:
             file.seek(AREA_BEGIN * 512)
             file.write(bytes([BEFORE]) * AREA_SECTORS * 512)
         vm.run(["blockdev", "--flushbufs", member])
-    array = vm.create_array(level=level, disks=disks, size=size, members=members, **options)
+    if level in PARITY:
+        options["chunk"] = RAID_CHUNK
+    with discards_allowed(vm, level):
+        array = vm.create_array(level=level, disks=disks, size=size, members=members, **options)
     array.set("llbitmap/daemon_sleep", 3600)
     outcome_is_stored(array)
+    array.width = width(level, disks)
+    array.sectors = array.size() // 512 // array.width
     return array
+
+
+def write_at(vm, array, first, sectors=8):
+    """To all that these bitmap sectors stand for. Fewer than a RAID chunk: to one data disk."""
+    whole = sectors % (2 * RAID_CHUNK) == 0
+    write(vm, array, first * array.width, sectors * array.width if whole else sectors)
+
+
+def sync_first_writes(array):
+    """Parity is built where it was asked for."""
+    array.set("llbitmap/daemon_sleep", 1)
+    array.wait_in_sync()
+    array.wait_sync()
+    array.set("llbitmap/daemon_sleep", 3600)
 
 
 def areas(array):
@@ -83,17 +105,16 @@ def as_mdadm_leaves_it():
 @KINDS
 def test_clean(vm, block, level, disks, size):
     array = create(vm, level, disks, size, block)
-    array.sectors = array.size() // 512
     chunks = array.metadata()["chunks"]
     assert chunks == -(-array.sectors // CHUNK)
     rest = as_mdadm_leaves_it()
     check(array, [1] * chunks, b"\xff" * (HEADER - 256), rest)      # nobody wrote to it yet
 
-    write(vm, array, 3 * CHUNK, 2 * CHUNK)
-    write(vm, array, array.sectors - 8)
+    write_at(vm, array, 3 * CHUNK, 2 * CHUNK)
+    write_at(vm, array, array.sectors - 8)
     array.set("llbitmap/mark", "10-20")
     array.wait_in_sync()
-    discard(vm, array, 64 * CHUNK, 32 * CHUNK)
+    discard(vm, array, 64 * CHUNK * array.width, 32 * CHUNK * array.width)
     array.flush()
     array.stop()
     unwritten = range(64, 96)
@@ -106,12 +127,12 @@ def test_clean(vm, block, level, disks, size):
     fill(array, vm, 0xa7)
     array.assemble()
     array.set("llbitmap/daemon_sleep", 77, check=False)     # refused while auto-read-only
-    write(vm, array, 65 * CHUNK)
-    write(vm, array, array.sectors - 8)
+    write_at(vm, array, 65 * CHUNK)
+    write_at(vm, array, array.sectors - 8)
     array.set("llbitmap/daemon_sleep", 77)
     array.flush()
     array.stop()
-    states[65] = 1
+    states[65] = 3 if level in PARITY else 1        # parity-first-write; a sync comes later
     check(array, states, b"\xa7" * (HEADER - 256), b"\xa7" * AREA_SECTORS * 512, sleep=77)
     array.assemble()
 
@@ -120,7 +141,7 @@ def test_clean(vm, block, level, disks, size):
 def test_unclean(vm, block, level, disks, size):
     array = create(vm, level, disks, size, block, assume_clean=False)
     array.wait_sync()
-    array.sectors = array.size() // 512
+    first_write = 3 if level in PARITY else 2
     chunks = array.metadata()["chunks"]
     array.stop()
     check(array, [0] * chunks, b"\xff" * (HEADER - 256), as_mdadm_leaves_it())
@@ -130,31 +151,36 @@ def test_unclean(vm, block, level, disks, size):
     array.set("safe_mode_delay", 0)         # or md's count is lowered in between, and the bitmap's
 
     states = [0] * chunks
-    write(vm, array, 200 * CHUNK, 100 * CHUNK)
+    write_at(vm, array, 200 * CHUNK, 100 * CHUNK)
+    if level in PARITY:
+        sync_first_writes(array)
     array.flush()
     states[200:300] = [1] * 100
     for chunk in (0, 1, 250, chunks - 1):
-        write(vm, array, chunk * CHUNK)
-        states[chunk] = 2
+        write_at(vm, array, chunk * CHUNK)
+        states[chunk] = 2 if chunk == 250 else first_write
     array.set("sync_action", "frozen")
     array.set("llbitmap/mark", "270-272")
     states[270:273] = [3] * 3
-    write(vm, array, 5 * CHUNK)             # takes the marks along, if they were not written
-    states[5] = 2
+    write_at(vm, array, 5 * CHUNK)          # takes the marks along, if they were not written
+    states[5] = first_write
     vm.run("sync")
     check(array, states, b"\x9c" * (HEADER - 256), b"\x9c" * AREA_SECTORS * 512)
 
-    # in the middle of a resync
+    # in the middle of a resync: with parity, what was first written there is synced as well
+    first_written = (0, 1, 5) if level in PARITY else ()
     array.set("sync_max", 256 * CHUNK)
     array.set("llbitmap/mark", "200-299")
     array.set("sync_action", "idle")
-    wait_until(vm, lambda: array.bits()["syncing"] > 2)
-    write(vm, array, 6 * CHUNK)
-    states[6] = 2
+    wait_until(vm, lambda: array.bits()["syncing"] > 2 + len(first_written))
+    write_at(vm, array, 6 * CHUNK)
+    states[6] = first_write
     vm.power_cut()
-    on_disk = areas(array)[0][HEADER + 200:HEADER + 300]
-    assert 4 in on_disk and set(on_disk) <= {2, 3, 4}
-    states[200:300] = on_disk
+    found = areas(array)[0][HEADER:HEADER + chunks]
+    assert 4 in found[200:300]
+    for chunk in (*first_written, *range(200, 300)):
+        assert found[chunk] in (2, 3, 4)
+        states[chunk] = found[chunk]
     check(array, states, b"\x9c" * (HEADER - 256), b"\x9c" * AREA_SECTORS * 512, cut=True)
     vm.boot()
     vm._arrays.append(array)
