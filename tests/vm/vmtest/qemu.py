@@ -12,11 +12,12 @@ from .monitor import Monitor
 
 # A panic ends the VM at once (with -no-reboot); stalls are looked for with patience, because an
 # emulated CPU may not get to run for a while: also while the kernel waits for the timer's first
-# ticks (no_timer_check).
+# ticks (no_timer_check). md_mod.start_ro is what Debian's mdadm sets where md is a module.
 KERNEL_COMMAND_LINE = (
     "console=ttyS0 loglevel=5 printk.devkmsg=on panic=-1 oops=panic "
     "rcupdate.rcu_cpu_stall_timeout=120 workqueue.watchdog_thresh=120 "
-    "watchdog_thresh=50 no_timer_check mitigations=off random.trust_cpu=on sysrq_always_enabled")
+    "watchdog_thresh=50 no_timer_check mitigations=off random.trust_cpu=on sysrq_always_enabled "
+    "md_mod.start_ro=1")
 
 
 def _option(driver, **values):
