@@ -7,7 +7,8 @@ import time
 import ramdisks
 from figure import Figure
 
-STEADY_MOST = {1: 250, 10: 250, 5: 300, 6: 300}     # added by llbitmap to a write to Dirty chunks
+# added by llbitmap to a write to Dirty chunks
+STEADY_MOST = {1: 250, 10: 250, 4: 300, 5: 300, 6: 300}
 WATCHED_MOST = 1.0          # added by audit and top to the same, per cent
 EVENT_MOST = 1500           # added by them to a transition of one chunk
 

@@ -8,7 +8,9 @@ An idle guest's clock, however, runs to its next timer: what belongs together is
 import json
 import re
 
-LEVELS = {1: 2, 10: 4, 5: 3, 6: 4}          # members
+from levels import width
+
+LEVELS = {1: 2, 10: 4, 4: 3, 5: 3, 6: 4}    # members
 COPIES = {1: 2, 10: 2}          # of each sector, where there are copies
 BITMAPS = {"none": "none", "classic": "internal", "llbitmap": "lockless"}   # mdadm's words
 MEMBER_KIB = 2 << 20            # virtual: a ramdisk takes memory only where it was written to
@@ -33,7 +35,7 @@ def load_ramdisks(vm):
 
 def bitmap_kib(level):
     """How much of the array a chunk of the bitmap covers."""
-    return CHUNK_KIB if level in COPIES else CHUNK_KIB * (LEVELS[level] - (2 if level == 6 else 1))
+    return CHUNK_KIB * width(level, LEVELS[level])
 
 
 def create(vm, level, bitmap):

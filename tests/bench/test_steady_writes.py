@@ -22,7 +22,7 @@ def steady(vm, level, bitmap):
     return min(run.each for run in runs)
 
 
-@cases("levels", (1, 10), long=[(5, 6)])
+@cases("levels", (1, 10), long=[(4, 5, 6)])
 def test_cost(vm, levels):
     ramdisks.load_ramdisks(vm)
     added = {}

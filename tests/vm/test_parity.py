@@ -88,9 +88,9 @@ def parity_is_right(array):
     return bad
 
 
-def lose_in_turn(array):
-    """Writes where parity was never built, and where it was; after each of them, any member."""
-    first = plan(array, 1)
+def lose_in_turn(array, count=150):
+    """So many writes where parity was never built, and where it was; then, each time, any member."""
+    first = plan(array, 1, count)
     with Trace(array.vm) as trace:
         perform(array, first)
     changes = trace.changes()
@@ -103,7 +103,7 @@ def lose_in_turn(array):
 
     resync(array)
     assert parity_is_right(array), "there was nothing to go wrong"
-    second = plan(array, 2)
+    second = plan(array, 2, count)
     perform(array, second)              # read-modify-write is allowed now, in some chunks
     wanted |= second.wanted()
     all_comes_back(array, wanted)
@@ -112,9 +112,10 @@ def lose_in_turn(array):
     all_comes_back(array, wanted)
 
 
-@LEVELS
-def test_every_member_lost_in_turn(vm, level, disks):
-    lose_in_turn(make(vm, level, disks))
+@cases("level, disks, count", (4, 4, 50), (5, 5, 150), (6, 6, 150),
+       long=[(4, 4, 150), (5, 3, 150), (5, 4, 150), (6, 4, 150)])
+def test_every_member_lost_in_turn(vm, level, disks, count):
+    lose_in_turn(make(vm, level, disks), count)
 
 
 @pytest.mark.long

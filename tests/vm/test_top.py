@@ -239,6 +239,9 @@ def test_many_arrays(vm):
             assert result.rc == 3, result
             assert ("md116 is not watched: no slot left; give --arrays a larger number (up to 128)"
                     in result.stderr), result
+            said = {"top": "lost 0, 1 not watched\n", "hist": "not watched: 1 loads\n",
+                    "audit": "audit of the running kernel\n"}.get(command.split()[0], "")
+            assert said in result.stdout, result
             result = vm.run(f"llbitmapctl {command} --arrays 17", check=False)
             assert (result.rc, "not watched" in result.stderr) == (0, False), result
     finally:

@@ -122,7 +122,7 @@ bool llb_note_losses(struct llb_out *out, const uint64_t loss[LLB_NR_LOSS_KINDS]
 
 void llb_stack_text(struct llb_out *out, const char *stack, const char *first, const char *lead)
 {
-	char line[256];
+	char line[1024]; /* the kernel names symbols with up to 511 bytes */
 	size_t length;
 
 	for (; *stack; stack += length + (stack[length] == '\n')) {
