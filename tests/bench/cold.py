@@ -9,17 +9,20 @@ import re
 import time
 
 from figure import Figure
+from levels import PARITY, width
 from support import reboot, wait_until
 from vmtest import DiskOptions
+from vmtest.parity import ParityLayout
 
 CHUNKS = 10_000
 DEPTH = 32
 MOST = 10               # bitmap writes for 100 data writes, of those that one member gets
 CRASH_MOST = 1.5        # bytes resynced after a crash, for those of the chunks written to
 MIDDLE = 0.4            # when the crash comes; tests have other moments as well
-LEVELS = {1: 2, 10: 2}  # members
+LEVELS = {1: 2, 10: 2, 5: 3, 6: 4}      # members
+CHUNK_KIB = 64          # of the bitmap, and of the stripes where there is parity
 
-VM = {"disks": 2, "disk": DiskOptions(size="680M"), "cpus": 2, "memory": "1G"}   # for VMOptions
+VM = {"disks": max(LEVELS.values()), "disk": DiskOptions(size="680M"), "cpus": 2, "memory": "1G"}   # for VMOptions
 
 TRACING = "/sys/kernel/tracing/events/block/block_bio_queue"
 BITMAPS = {"classic": ("internal", ["--bitmap-chunk=64K"]), "llbitmap": ("lockless", [])}
@@ -28,13 +31,15 @@ BITMAPS = {"classic": ("internal", ["--bitmap-chunk=64K"]), "llbitmap": ("lockle
 def create(vm, level, bitmap="llbitmap"):
     """An array of Clean chunks that nobody cleans, and on which md writes nothing by itself."""
     word, extra = BITMAPS[bitmap]
-    array = vm.create_array(level=level, disks=LEVELS[level], bitmap=word, extra=extra)
+    array = vm.create_array(level=level, disks=LEVELS[level], bitmap=word, extra=extra,
+                            chunk=CHUNK_KIB if level in PARITY else None)
+    array.width = width(level, LEVELS[level])
     array.set("safe_mode_delay", 0)
     if bitmap == "llbitmap":
         array.set("llbitmap/daemon_sleep", 3600)
         array.set("llbitmap/barrier_idle", 3600)
         chunk = array.metadata()["chunksize"] * 512
-        assert chunk == 64 << 10 and array.metadata()["chunks"] > CHUNKS
+        assert chunk == CHUNK_KIB << 10 and array.metadata()["chunks"] > CHUNKS
     else:
         clean_classic(vm, array)
         array.set("bitmap/time_base", 100_000)
@@ -52,10 +57,9 @@ def clean_classic(vm, array):
 class Load:
     """4 KiB to each of CHUNKS chunks, in random order; `order` are the chunks."""
 
-    chunk_kib = 64
-
     def __init__(self, vm, array, seed=1):
         self.vm = vm
+        self.chunk_kib = CHUNK_KIB * array.width        # of the array
         self.order = list(range(CHUNKS))
         random.Random(seed).shuffle(self.order)
         name = str(array)
@@ -126,14 +130,25 @@ def count(vm, array, depth=DEPTH):
     load = Load(vm, array)
     with BioCount(vm, array.members[0], area(array)) as bios:
         load.run(depth)
-    if bios.data != CHUNKS * len(array.members) // LEVELS[1]:
-        raise RuntimeError(f"{bios.data} data writes to a member for {CHUNKS} chunks")
+    wanted = writes_to_first_member(array, load)
+    if bios.data != wanted:
+        raise RuntimeError(f"{bios.data} data writes to a member, not {wanted}")
     return bios
+
+
+def writes_to_first_member(array, load):
+    """Of data, and of parity."""
+    image = array.member_images()[0]
+    if image.level not in PARITY:
+        return len(load.order)
+    layout = ParityLayout.of_member(image)
+    return sum(image.role in (layout.place(load.offset(chunk) // 512)[0], *layout.roles(chunk)[1:])
+               for chunk in load.order)
 
 
 def cut(vm, array, load, share):
     """Power fails when `share` of the load's writes are complete. The chunks that were written to, on
-    any member, and those of them whose copies differ."""
+    any member, and those of them whose copies differ, or whose parity is wrong."""
     writer = vm.spawn(load.command(), timeout=300)
     deadline = time.monotonic() + 60 * vm.scale
     # by its writes, not by what they made Dirty, which is what is looked at
@@ -142,11 +157,16 @@ def cut(vm, array, load, share):
     vm.power_cut()
     written, unequal = set(), set()
     images = array.member_images()
+    layout = ParityLayout.of_member(images[0]) if images[0].level in PARITY else None
     for chunk in load.order:
-        copies = {image.data(load.offset(chunk) // 512, 8) for image in images}
-        if copies != {bytes(4096)}:
+        sector = load.offset(chunk) // 512
+        if layout:
+            _, sector = layout.place(sector)
+        blocks = {image.role: image.data(sector, 8) for image in images}
+        if set(blocks.values()) != {bytes(4096)}:
             written.add(chunk)
-        if len(copies) > 1:
+        if not (layout.parity_is_right(blocks, chunk) if layout
+                else len(set(blocks.values())) == 1):
             unequal.add(chunk)
     assert share * CHUNKS / 2 < len(written) < CHUNKS, "not in the middle of the load"
     return written, unequal
@@ -160,7 +180,7 @@ def bytes_read(vm, members):
 
 def resynced(vm, array):
     """Bytes that are resynced once it is assembled, right after a boot: a resync reads them from one
-    member (RAID1) or all of them (RAID10), and hardly anything else is read."""
+    member (RAID1) or all of them (the other levels), and hardly anything else is read."""
     array.bring_up()
     return bytes_read(vm, array.members)
 
@@ -171,7 +191,7 @@ def crash_cost(vm, level, bitmap):
     load = Load(vm, array)
     written, unequal = cut(vm, array, load, MIDDLE)
     reboot(vm, array)
-    synced = resynced(vm, array) / (load.chunk_kib << 10)
+    synced = resynced(vm, array) / (CHUNK_KIB << 10)
     if synced < len(unequal):
         raise RuntimeError(f"{len(unequal)} chunks are unequal, only {synced:.1f} were resynced")
     array.destroy()

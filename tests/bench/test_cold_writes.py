@@ -6,12 +6,12 @@ import statistics
 import pytest
 
 import cold
-from levels import cases
+from levels import cases, wrong_sectors
 from support import (TRACING, Trace, begin_write, held, keep_active, mapped_members, reboot,
                      wait_until)
 
 pytestmark = pytest.mark.vm(**cold.VM)
-EACH_LEVEL = cases("level", 1, long=[10])
+EACH_LEVEL = cases("level", 1, long=[10, 5, 6])
 
 
 @EACH_LEVEL
@@ -111,4 +111,4 @@ def test_power_cut(vm, level, share):
     assert len(synced) << 16 <= read < (len(synced) << 16) + (2 << 20)
     assert array.bits()["need sync"] == 0 and array.bits()["syncing"] == 0
     array.settle()
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
