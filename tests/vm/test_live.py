@@ -302,7 +302,7 @@ def test_bad_input_has_one_line_and_its_status(vm, array):
             (f"audit {classic}", 5, f"audit --array {classic}"),
             (f"audit -a {classic} -d 1", 4, "a classic bitmap"),
             ("trace --state nosuch", 2, "--state takes Unwritten, Clean,"),
-            ("trace -c 9-5", 2, "no range"),
+            ("trace -c 9-5", 2, "--chunks takes FIRST[-LAST]"),
             ("record -d 1", 2, "--output"),
             ("record -o /nosuch/file -d 1", 5, "cannot write"),
             ("record -o /dev/full -d 1", 5, "No space left")):
