@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, AREA_SECTORS, Trace, discard, errno_of, hot_add, mapped_members,
-                     on_disk, states, wait_until, write)
+from support import (AREA_BEGIN, AREA_SECTORS, Trace, begin_write, discard, errno_of, hot_add,
+                     keep_active, mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -76,6 +76,29 @@ def read_back(vm, array, sector, sectors=8):
     data = (vm.out / "data").read_bytes()
     (vm.out / "data").unlink()
     return data
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+def test_write_that_nothing_can_tell_of(vm, level, disks):
+    """As in test_refused. With a log, what members did not take is tried again, block by block; but
+    not what they must not get."""
+    members = mapped_members(vm, disks)
+    array = with_log(vm, level, members, size=65536)
+    keep_active(vm, array)
+    write(vm, array, 20 * CHUNK, CHUNK, pattern=0x31)
+    array.flush()
+    before = [image.data(0, 21 * CHUNK) for image in array.member_images()]
+    for member in members:
+        member.fail(8, AREA_BEGIN - 8 + AREA_SECTORS)
+    result = begin_write(vm, array, 20 * CHUNK).wait(check=False)
+    found = [image.data(0, 21 * CHUNK) for image in array.member_images()]
+    logs = [bad_blocks(array, member) for member in members]
+    for member in members:
+        member.plain()
+    assert found == before, "data got to a member"
+    assert "Input/output error" in result.stderr
+    assert logs == [[""]] * disks
 
 
 def test_write_to_a_bad_block(vm):
