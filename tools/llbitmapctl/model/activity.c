@@ -19,23 +19,10 @@ void llb_activities_free(struct llb_activities *all)
 	free(all);
 }
 
-static bool is_of(const struct llb_activity *a, const struct llb_event *e)
-{
-	return a->dev == e->dev && a->load == e->load;
-}
-
 static struct llb_activity *find(struct llb_activities *all, const struct llb_event *e)
 {
-	uint8_t *guess = llb_guess(&all->guesses, llb_load_key(e));
-
-	if (*guess < all->nr && is_of(&all->item[*guess], e))
-		return &all->item[*guess];
-	for (unsigned int i = 0; i < all->nr; i++)
-		if (is_of(&all->item[i], e)) {
-			*guess = (uint8_t)i;
-			return &all->item[i];
-		}
-	return NULL;
+	return llb_find_load(&all->guesses, llb_load_key(e), all->item, sizeof(*all->item),
+			     all->nr);
 }
 
 /* A place for a new load: a free one, or that of the oldest unloaded one. */
@@ -74,8 +61,7 @@ static int begin(struct llb_activities *all, const struct llb_event *e,
 	if (!shadow)
 		return -ENOMEM;
 	memset(shadow, LLB_UNKNOWN, LLB_MAX_CHUNKS);
-	a->dev = e->dev;
-	a->load = e->load;
+	a->key = llb_load_key(e);
 	a->shadow = shadow;
 	a->unloaded = false;
 	*result = a;

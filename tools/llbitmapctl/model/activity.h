@@ -9,8 +9,7 @@
 
 /* Counters only grow; rates are the caller's differences. */
 struct llb_activity {
-	uint32_t dev;
-	uint32_t load;
+	uint64_t key; /* llb_load_key() */
 	int32_t level;
 	uint32_t members;
 	uint64_t chunks;

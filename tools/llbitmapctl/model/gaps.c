@@ -5,8 +5,7 @@
 #include "sequence.h"
 
 struct numbered {
-	uint32_t dev;
-	uint32_t load;
+	uint64_t key; /* llb_load_key() */
 	struct llb_sequence sequence;
 	bool based; /* a snapshot was told to its end */
 	bool snapshot_runs;
@@ -30,23 +29,9 @@ void llb_gaps_free(struct llb_gaps *gaps)
 	free(gaps);
 }
 
-static bool is_of(const struct numbered *n, const struct llb_event *e)
-{
-	return n->dev == e->dev && n->load == e->load;
-}
-
 static struct numbered *find(struct llb_gaps *g, const struct llb_event *e)
 {
-	uint8_t *guess = llb_guess(&g->guesses, llb_load_key(e));
-
-	if (*guess < g->nr && is_of(&g->load[*guess], e))
-		return &g->load[*guess];
-	for (unsigned int i = g->nr; i-- > 0;)
-		if (is_of(&g->load[i], e)) {
-			*guess = (uint8_t)i;
-			return &g->load[i];
-		}
-	return NULL;
+	return llb_find_load(&g->guesses, llb_load_key(e), g->load, sizeof(*g->load), g->nr);
 }
 
 static void end(struct llb_gaps *g, struct numbered *n)
@@ -63,7 +48,7 @@ static struct numbered *begin(struct llb_gaps *g, const struct llb_event *e)
 	if (g->nr == LLB_LOADS)
 		end(g, &g->load[0]);
 	n = &g->load[g->nr++];
-	*n = (struct numbered){ .dev = e->dev, .load = e->load };
+	*n = (struct numbered){ .key = llb_load_key(e) };
 	return n;
 }
 

@@ -55,8 +55,7 @@ const char *llb_hist_key(enum llb_latency kind)
 
 /* A load while it is there; times are 0 where not known. */
 struct timed {
-	uint32_t dev;
-	uint32_t load;
+	uint64_t key; /* llb_load_key() */
 	struct llb_chunks since; /* when it entered its state */
 	uint64_t write_began[LLB_MAX_PAGES + 1];
 	uint64_t pass_began;
@@ -99,30 +98,20 @@ struct llb_hist_set llb_hists_get(const struct llb_hists *hists)
 	return set;
 }
 
-static bool is_of(const struct timed *t, const struct llb_event *e)
-{
-	return t->dev == e->dev && t->load == e->load;
-}
-
 /* NULL: there is no room for it. */
 static struct timed *find(struct llb_hists *hists, const struct llb_event *e)
 {
-	uint8_t *guess = llb_guess(&hists->guesses, llb_load_key(e));
-	struct timed *t = &hists->timed[*guess];
+	struct timed *t = llb_find_load(&hists->guesses, llb_load_key(e), hists->timed,
+					sizeof(*hists->timed), hists->nr);
 
-	if (*guess < hists->nr && is_of(t, e))
+	if (t)
 		return t;
-	for (unsigned int i = 0; i < hists->nr; i++)
-		if (is_of(&hists->timed[i], e)) {
-			*guess = (uint8_t)i;
-			return &hists->timed[i];
-		}
 	if (hists->nr == LLB_LOADS) {
 		llb_count_unwatched(&hists->unwatched, e);
 		return NULL;
 	}
 	t = &hists->timed[hists->nr++];
-	*t = (struct timed){ .dev = e->dev, .load = e->load };
+	*t = (struct timed){ .key = llb_load_key(e) };
 	llb_chunks_init(&t->since);
 	return t;
 }

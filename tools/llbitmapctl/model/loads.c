@@ -12,6 +12,19 @@ void llb_count_unwatched(struct llb_unwatched *u, const struct llb_event *e)
 	u->key[u->nr++ % LLB_LOADS] = key;
 }
 
+void *llb_search_load(uint8_t *guess, uint64_t key, void *items, size_t size, unsigned int nr)
+{
+	for (unsigned int i = 0; i < nr; i++) {
+		uint64_t *item = (void *)((char *)items + i * size);
+
+		if (*item != key)
+			continue;
+		*guess = (uint8_t)i;
+		return item;
+	}
+	return NULL;
+}
+
 /* Only read. */
 static uint64_t zeros[LLB_PAGE_SIZE];
 

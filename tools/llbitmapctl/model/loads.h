@@ -4,6 +4,7 @@
 #define LLB_MODEL_LOADS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include "../../../bpf/llbitmap_abi.h"
 
@@ -13,6 +14,16 @@
 static inline uint64_t llb_load_key(const struct llb_event *e)
 {
 	return (uint64_t)e->load << 32 | e->dev;
+}
+
+static inline uint32_t llb_key_dev(uint64_t key)
+{
+	return (uint32_t)key;
+}
+
+static inline uint32_t llb_key_load(uint64_t key)
+{
+	return key >> 32;
 }
 
 /*
@@ -25,9 +36,19 @@ struct llb_guesses {
 
 _Static_assert(LLB_LOADS <= 256, "a guess is a byte");
 
-static inline uint8_t *llb_guess(struct llb_guesses *guesses, uint64_t key)
+/* Looks everywhere, and remembers where it was found. */
+void *llb_search_load(uint8_t *guess, uint64_t key, void *items, size_t size, unsigned int nr);
+
+/* That of `nr` items of `size` bytes, each beginning with a key, which has this one; or NULL. */
+static inline void *llb_find_load(struct llb_guesses *guesses, uint64_t key, void *items,
+				  size_t size, unsigned int nr)
 {
-	return &guesses->at[key * 0x9e3779b97f4a7c15 >> 52];
+	uint8_t *guess = &guesses->at[key * 0x9e3779b97f4a7c15 >> 52];
+	uint64_t *item = (void *)((char *)items + *guess * size);
+
+	if (*guess < nr && *item == key)
+		return item;
+	return llb_search_load(guess, key, items, size, nr);
 }
 
 /* Loads for which there was no room. */

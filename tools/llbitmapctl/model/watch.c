@@ -166,18 +166,12 @@ static void settle_pending(struct llb_verifier *v, struct watched *w)
 
 struct watched *llb_find_watched(struct llb_verifier *v, uint64_t key)
 {
-	uint8_t *guess = llb_guess(&v->guesses, key);
+	struct watched *w = key ? llb_find_load(&v->guesses, key, v->watched, sizeof(*v->watched),
+						v->max_loads) : NULL;
 
-	if (!key)
-		return NULL;
-	if (*guess < v->max_loads && v->watched[*guess].key == key)
-		return v->last = &v->watched[*guess];
-	for (unsigned int i = 0; i < v->max_loads; i++)
-		if (v->watched[i].key == key) {
-			*guess = (uint8_t)i;
-			return v->last = &v->watched[i];
-		}
-	return NULL;
+	if (w)
+		v->last = w;
+	return w;
 }
 
 struct llb_audit_load *llb_find_ended(struct llb_verifier *v, uint32_t dev, uint32_t load)

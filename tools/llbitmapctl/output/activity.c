@@ -11,7 +11,7 @@ static void item_text(struct llb_out *out, const struct llb_activity *a, const c
 
 	llb_styled(out, LLB_BOLD, "%s", llb_foreign(name, buf, sizeof(buf)));
 	llb_text(out, " load %u: level %d, %u members, %" PRIu64 " chunks of %" PRIu64
-		 " KiB%s%s\n", a->load, a->level, a->members, a->chunks, a->chunk_sectors / 2,
+		 " KiB%s%s\n", llb_key_load(a->key), a->level, a->members, a->chunks, a->chunk_sectors / 2,
 		 a->syncing ? ", syncing" : "", a->unloaded ? ", unloaded" : "");
 	llb_text(out, "  states  ");
 	for (uint8_t s = 0; s < LLB_NR_STATES; s++)
@@ -36,7 +36,7 @@ static void item_json(struct llb_out *out, const struct llb_activity *a, const c
 {
 	llb_json_object(out, NULL);
 	llb_json_string(out, "array", name);
-	llb_json_u64(out, "load", a->load);
+	llb_json_u64(out, "load", llb_key_load(a->key));
 	llb_json_geometry(out, a->level, a->members, a->chunks, a->chunk_sectors);
 	llb_json_object(out, "counts");
 	llb_json_states(out, a->states);
@@ -65,8 +65,8 @@ static void items(struct llb_out *out, const struct llb_activities *all, llb_loa
 
 	for (unsigned int i = 0; i < all->nr; i++) {
 		const struct llb_activity *a = &all->item[i];
-		const char *name = name_of(ctx, a->dev, a->load) ?:
-				   llb_dev_name(a->dev, buf, sizeof(buf));
+		const char *name = name_of(ctx, llb_key_dev(a->key), llb_key_load(a->key)) ?:
+				   llb_dev_name(llb_key_dev(a->key), buf, sizeof(buf));
 
 		(out->json ? item_json : item_text)(out, a, name);
 	}
