@@ -301,7 +301,7 @@ static void *flush(void *arg)
 	if (fd < 0)
 		die(flush_path);
 	while (!over()) {
-		if (pwrite(fd, "1", 1, 0) != 1)
+		if (pwrite(fd, "1", 1, 0) != 1 && errno != ETIMEDOUT)
 			die(flush_path);
 		usleep(20000);
 	}

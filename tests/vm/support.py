@@ -325,7 +325,9 @@ def begin_write(vm, array, sector, pattern=0x41):
 
 
 def begin_flush(vm, trace, array):
-    """A flush in the background; the daemon has begun its pass, and drains what it finds."""
+    """A flush in the background; the daemon has begun its pass, and drains what it finds.
+
+    It ends with an error if a drain comes to the end of its patience, which says nothing here."""
     before = len(trace.recorded("daemon", op="begin"))
     process = vm.spawn(f"echo 1 > {array.sysfs}/llbitmap/flush")
     wait_until(vm, lambda: len(trace.recorded("daemon", op="begin")) > before)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from levels import cases
-from support import wait_until
+from support import errno_of, wait_until
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, disk=DiskOptions(size="128M"))
@@ -16,14 +16,6 @@ TYPES = ("bitmap_type", "bitmap_version")
 def write_pattern(vm, array, seed, offset="0", size="16M"):
     vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=8M --direct=1 "
            f"--offset={offset} --size={size} --randseed={seed} --buffer_pattern={seed} --fsync=32")
-
-
-def errno_of(vm, path, text):
-    """The name of the error that writing text to a file gives, or None."""
-    code = ("import errno, os, sys\n"
-            "try: os.write(os.open(sys.argv[1], os.O_WRONLY), sys.argv[2].encode())\n"
-            "except OSError as e: print(errno.errorcode[e.errno])\n")
-    return vm.run(["python3", "-c", code, str(path), text]).stdout.strip() or None
 
 
 def sysfs(array, attribute):

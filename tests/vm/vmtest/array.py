@@ -3,7 +3,7 @@
 import re
 import time
 
-from .errors import HarnessError
+from .errors import CommandFailed, HarnessError
 from .geometry import Layout
 from .member import Member
 
@@ -211,8 +211,16 @@ class Array:
         return self.wait_bits(lambda bits: bits["need sync"] == bits["syncing"] == 0, timeout)
 
     def flush(self):
-        """Cleans everything that can be cleaned and makes it durable."""
-        self.set("llbitmap/flush", 1)
+        """Cleans everything that can be cleaned and makes it durable.
+
+        On a slow host writes may not be complete in the kernel's five seconds: then again."""
+        deadline = time.monotonic() + 60 * self.vm.scale
+        while True:
+            try:
+                return self.set("llbitmap/flush", 1)
+            except CommandFailed as error:
+                if "timed out" not in str(error) or time.monotonic() > deadline:
+                    raise
 
     def settle(self):
         """Everything written so far is in the disk files."""
