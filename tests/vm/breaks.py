@@ -26,7 +26,7 @@ BREAKS = {
         "\tpending = changed;", "test_write.py::test_second_plugged_writer_waits "
         "test_parity_order.py::test_second_writer_waits"),
     "change-in-flight-forgotten": (
-        "md-llbitmap-commit.c", "\t\tp->seq_durable = p->seq_writing;",
+        "md-llbitmap-commit.c", "\t\tWRITE_ONCE(p->seq_durable, p->seq_writing);",
         "\t\tp->seq_durable = p->seq_last;\n\t\tp->needs_write = false;\n"
         "\t\tbitmap_zero(p->unsafe_now, LLB_PAGE_BYTES);",
         "test_write.py::test_change_while_its_page_is_written"),
@@ -188,8 +188,8 @@ BREAKS = {
         "md-llbitmap-sync.c", "\tif (first >= end)\n\t\treturn;\n", "",
         "test_reload.py::test_outdated_bitmap"),
     "superblock-in-dirty-block": (
-        "md-llbitmap-state.c", "\tmemset(p->bytes + off, to, nr);",
-        "\tmemset(p->bytes + off, to, nr);\n\tif (action == LLB_STARTWRITE && !p->index) {\n"
+        "md-llbitmap-state.c", "\t\tWRITE_ONCE(p->bytes[i], to);\n",
+        "\t\tWRITE_ONCE(p->bytes[i], to);\n\tif (action == LLB_STARTWRITE && !p->index) {\n"
         "\t\tstruct md_rdev *rdev = list_first_entry(&llb->mddev->disks, struct md_rdev, same_set);\n"
         "\t\tunsigned int block = bdev_logical_block_size(rdev->bdev);\n\n"
         "\t\tmemset(p->bytes + round_down(off, block), to, block);\n\t}",
@@ -406,8 +406,8 @@ BREAKS = {
         "md-llbitmap-sync.c", "\t\treturn !(llb->parity && test_bit(MD_RECOVERY_CHECK, &mddev->recovery));",
         "\t\treturn true;", "test_parity.py::test_check_and_repair"),
     "discarded-stays-on-disk": (
-        "md-llbitmap-state.c", "\tp->needs_write = true;\n\tp->seq_last =",
-        "\tif (action != LLB_DISCARD)\n\t\tp->needs_write = true;\n\tp->seq_last =",
+        "md-llbitmap-state.c", "\tWRITE_ONCE(p->needs_write, true);\n\tp->seq_last =",
+        "\tif (action != LLB_DISCARD)\n\t\tWRITE_ONCE(p->needs_write, true);\n\tp->seq_last =",
         "test_parity_members.py::test_discarded_is_unwritten_on_disk[5-4]"),
     "discards-for-all-members": (
         "raid5.c", "\tif (!raid5_all_discard(conf)) {", "\tif (0) {",
