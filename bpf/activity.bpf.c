@@ -180,6 +180,23 @@ int on_sync(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/*
+ * Whether a load has not begun yet: its bitmap is being read, and maybe refused. Who is to see its
+ * load event sees all that it watches; an error before that belongs to nothing, and is no loss.
+ */
+static __always_inline bool before_load(const struct target *t)
+{
+	__u32 *index = bpf_map_lookup_elem(&devs, &t->dev);
+	struct llb_slot *s = index ? bpf_map_lookup_elem(&slots, index) : 0;
+
+	if (!s)
+		return false;
+	/* The load before it is over; its slot may have been given back, and taken by another device. */
+	if (s->dev != t->dev || READ_ONCE(s->state) != LLB_SLOT_LIVE)
+		return true;
+	return s->load && s->load < t->load;
+}
+
 SEC("raw_tp/llbitmap_error")
 int on_error(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -187,7 +204,7 @@ int on_error(struct bpf_raw_tracepoint_args *ctx)
 	struct target t = target_of(ctx);
 	struct llb_event *e;
 
-	if (!watched(&t, LLB_EV_ERROR))
+	if (before_load(&t) || !watched(&t, LLB_EV_ERROR))
 		return 0;
 	llb_drains_error(&t.slot->drains, kind);
 	/* Bitmap writes end in interrupts and on any CPU. */

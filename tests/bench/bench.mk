@@ -6,6 +6,6 @@ DEPS += valgrind
 ##@ Measuring
 
 .PHONY: bench
-bench: modules all test-helpers ## measure cost beside the alternatives (half an hour; QUICK=1, JSON=1, BENCH="replay ...")
+bench: modules all test-helpers ## measure cost beside the alternatives (an hour; QUICK=1, JSON=1, BENCH="replay ...")
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/bench.py $(if $(filter 1,$(QUICK)),--quick) \
 		$(if $(filter 1,$(JSON)),--json) $(BENCH)

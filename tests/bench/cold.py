@@ -33,7 +33,6 @@ def create(vm, level, bitmap="llbitmap"):
     word, extra = BITMAPS[bitmap]
     array = vm.create_array(level=level, disks=LEVELS[level], bitmap=word, extra=extra,
                             chunk=CHUNK_KIB if level in PARITY else None)
-    array.width = width(level, LEVELS[level])
     array.set("safe_mode_delay", 0)
     if bitmap == "llbitmap":
         array.set("llbitmap/daemon_sleep", 3600)
@@ -59,7 +58,8 @@ class Load:
 
     def __init__(self, vm, array, seed=1):
         self.vm = vm
-        self.chunk_kib = CHUNK_KIB * array.width        # of the array
+        image = array.member_images()[0]
+        self.chunk_kib = CHUNK_KIB * width(image.level, image.raid_disks)   # of the array
         self.order = list(range(CHUNKS))
         random.Random(seed).shuffle(self.order)
         name = str(array)

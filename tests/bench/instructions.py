@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Figures in instructions of the guest: what a write costs, and what watching adds to it."""
 import json
+import math
 import signal
+import statistics
 import time
 
 import ramdisks
 from figure import Figure
 
+WRITES = 100_000    # of a run: fio's milliseconds, spread over these, are 10 instructions
 # added by llbitmap to a write to Dirty chunks
 STEADY_MOST = {1: 250, 10: 250, 4: 300, 5: 300, 6: 300}
+# Runs of the same load differ, with parity by a tenth of a percent and more, as its stripes happen to
+# meet in the cache: so many that chance moves their mean by less than what a target leaves.
+RUNS = {1: 2, 10: 2, 4: 8, 5: 8, 6: 16}
 WATCHED_MOST = 1.0          # added by audit and top to the same, per cent
 EVENT_MOST = 1500           # added by them to a transition of one chunk
 
@@ -59,19 +65,39 @@ def watched(vm, array, writes, level, alone):
         return 100 * (ramdisks.steady_writes(vm, array, writes, level).each / alone - 1)
 
 
+def steady_costs(vm, level, writes, bitmaps):
+    """{bitmap: instructions of a write, of each run}, to chunks that are Dirty already.
+
+    The bitmaps take turns, each on an array of its own, so that what changes meanwhile meets all."""
+    costs = {bitmap: [] for bitmap in bitmaps}
+    for _ in range(RUNS[level]):
+        for bitmap, runs in costs.items():
+            array = ramdisks.create(vm, level, bitmap)
+            run = ramdisks.steady_writes(vm, array, writes, level)
+            array.destroy()
+            if run.count != writes:
+                raise RuntimeError(f"{run.count} writes, not {writes}")
+            runs.append(run.each)
+    return costs
+
+
+def added(costs, bitmap):
+    """(what a bitmap adds to a write above none, the standard error of that)"""
+    both = costs[bitmap], costs["none"]
+    more, less = map(statistics.mean, both)
+    return more - less, math.hypot(*(statistics.stdev(runs) / math.sqrt(len(runs)) for runs in both))
+
+
 def steady(vm, level, writes):
-    """Writes to chunks that are Dirty already: without bitmap, classic, llbitmap, and watched."""
-    cost = {}
-    for bitmap in ramdisks.BITMAPS:
-        array = ramdisks.create(vm, level, bitmap)
-        cost[bitmap] = ramdisks.steady_writes(vm, array, writes, level).each
-        if bitmap == "llbitmap":
-            more = watched(vm, array, writes, level, cost[bitmap])
-        command = ramdisks.steady_command(array, writes)
-        array.destroy()
-    none = cost["none"]
-    yield Figure(f"steady write, RAID{level}", "instructions", cost["llbitmap"] - none,
-                 STEADY_MOST[level], command, none=none, classic=cost["classic"] - none, signed=True)
+    """Steady writes without bitmap, with a classic one, with llbitmap, and watched."""
+    costs = steady_costs(vm, level, writes, ramdisks.BITMAPS)
+    array = ramdisks.create(vm, level, "llbitmap")
+    more = watched(vm, array, writes, level, statistics.mean(costs["llbitmap"]))
+    command = ramdisks.steady_command(array, writes)
+    array.destroy()
+    yield Figure(f"steady write, RAID{level}", "instructions", added(costs, "llbitmap")[0],
+                 STEADY_MOST[level], command, none=statistics.mean(costs["none"]),
+                 classic=added(costs, "classic")[0], signed=True)
     yield Figure(f"... audit and top attached, RAID{level}", "%", more, WATCHED_MOST,
                  f"{AUDIT} & {TOP} & {command}", signed=True, digits=2)
 
@@ -108,5 +134,5 @@ def each_event(vm):
 def measure(vm, quick):
     ramdisks.load_ramdisks(vm)
     for level in ramdisks.LEVELS:
-        yield from steady(vm, level, 40_000 if quick else 200_000)
+        yield from steady(vm, level, 40_000 if quick else WRITES)
     yield from each_event(vm)

@@ -11,7 +11,6 @@ import re
 from levels import width
 
 LEVELS = {1: 2, 10: 4, 4: 3, 5: 3, 6: 4}    # members
-COPIES = {1: 2, 10: 2}          # of each sector, where there are copies
 BITMAPS = {"none": "none", "classic": "internal", "llbitmap": "lockless"}   # mdadm's words
 MEMBER_KIB = 2 << 20            # virtual: a ramdisk takes memory only where it was written to
 STEADY_MIB = 48                 # the part of an array that steady writes go to

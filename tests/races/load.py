@@ -18,6 +18,7 @@ from vmtest.environment import build_helper
 
 LEVELS = {1: 3, 10: 4, 5: 3, 6: 4}
 CLEAN = 1
+LONGEST = 10            # times the seconds of a round: so long it waits until enough was done
 ORACLE = pathlib.Path(__file__).parent / "oracle.c"
 VM = {"disks": 4, "disk": DiskOptions(size="96M"), "memory": "1536M", "cpus": 3}
 
@@ -184,11 +185,12 @@ def run_loops(vm, array, one):
     values = {"sysfs": array.sysfs, "array": array, "chunks": array.metadata()["chunks"],
               "failing": failing, "failing_name": str(failing).rpartition("/")[2],
               "members": " ".join(map(str, array.members)), "must": " ".join(DID)}
-    patience = one.seconds * 10 + 600       # see LONGEST in oracle.c
+    longest = one.seconds * LONGEST
+    patience = longest + 600
     loops = {name: vm.spawn((PRELUDE + text).format(seed=one.seeds[name], **values), patience)
              for name, text in LOOPS.items()}
     counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.seed,
-                     one.kib, one.threads, one.seconds, "/run/races.state"], patience)
+                     one.kib, one.threads, one.seconds, longest, "/run/races.state"], patience)
     vm.run(": > /run/races.end")
     for name, loop in loops.items():
         ended = loop.wait(check=False)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * races-oracle write DEVICE SEED KIB THREADS SECONDS STATE: writes, discards, flushes and reads the
- *	first KIB of DEVICE by THREADS threads and compares what comes back; leaves in the file STATE
- *	what is there in the end
+ * races-oracle write DEVICE SEED KIB THREADS SECONDS LONGEST STATE: writes, discards, flushes and
+ *	reads the first KIB of DEVICE by THREADS threads and compares what comes back; leaves in the
+ *	file STATE what is there in the end
  * races-oracle verify DEVICE STATE: compares all of it
  *
  * The first half is shared out in runs of 16 KiB, so that threads meet in each chunk of the bitmap.
@@ -12,7 +12,7 @@
  *
  * Who wants to stop the array makes the file GATE and then takes the lock LOCK, which is free as soon
  * as every thread has ended what it does and closed the device. Who needs more time than SECONDS has
- * until the file ENOUGH is there, but not for ever.
+ * until the file ENOUGH is there, but not more than LONGEST seconds in all.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -36,12 +36,11 @@
 #define RUN 32u			/* sectors */
 #define LARGEST 2048u		/* sectors of one request */
 #define PATIENCE 600		/* seconds until the device has to be there again */
-#define LONGEST 10		/* times SECONDS */
 
 static const char *device;
 static unsigned int threads, sectors, scratch;	/* sector where it begins */
 static uint32_t *wanted;
-static time_t started, seconds;
+static time_t started, seconds, longest;
 static uint64_t written, compared, discarded, flushed, refused;
 
 struct thread {
@@ -63,7 +62,7 @@ static int over(void)
 {
 	time_t spent = time(NULL) - started;
 
-	return spent >= seconds && (spent >= LONGEST * seconds || !access(ENOUGH, F_OK));
+	return spent >= seconds && (spent >= longest || !access(ENOUGH, F_OK));
 }
 
 static uint32_t draw(struct thread *t, uint32_t below)
@@ -277,14 +276,15 @@ int main(int argc, char **argv)
 		verify_all(argv[3]);
 		return 0;
 	}
-	if (argc != 8)
+	if (argc != 9)
 		return 2;
 	sectors = strtoul(argv[4], NULL, 0) * 2;
 	threads = strtoul(argv[5], NULL, 0);
 	scratch = sectors / 8 * 7 / RUN * RUN;
 	started = time(NULL);
 	seconds = strtoul(argv[6], NULL, 0);
+	longest = strtoul(argv[7], NULL, 0);
 	wanted = calloc(sectors, sizeof(*wanted));
-	write_all(strtoull(argv[3], NULL, 0), argv[7]);
+	write_all(strtoull(argv[3], NULL, 0), argv[8]);
 	return 0;
 }

@@ -3,12 +3,13 @@
 import json
 import pathlib
 import signal
+import struct
 import subprocess
 
 import pytest
 
 from levels import cases
-from support import wait_until
+from support import AREA_BEGIN, Trace, wait_until
 from vmtest import DiskOptions
 from vmtest.environment import build_dir
 
@@ -320,6 +321,45 @@ def test_loads_between_two_looks(vm):
     assert (ended.rc, report(ended)["verdict"]) == (0, "pass"), ended
     assert [load["watched"] for load in report(ended)["loads"]] == [True] * 4
     assert all(load["transitions"] for load in report(ended)["loads"][:3])
+
+
+def chunk_size_is(array, sectors):
+    """In the bitmap's superblock on each member, from outside; gives what it was."""
+    for member in array.members:
+        before = struct.unpack_from("<I", member.read(AREA_BEGIN, 1), 52)[0]
+        with open(member.path, "r+b") as file:
+            file.seek(AREA_BEGIN * 512 + 52)
+            file.write(struct.pack("<I", sectors))
+        array.vm.run(["blockdev", "--flushbufs", member])
+    return before
+
+
+@pytest.mark.long
+def test_refused_bitmap_is_no_loss(vm):
+    """Its error tells of a load that never begins: nobody watches that, and nothing of it is missed.
+    Right after the array's last load, whose slot the session still has, and later."""
+    array = vm.create_array(level=1, disks=2)
+    audit = vm.spawn("exec llbitmapctl audit --json")
+    wait_until(vm, lambda: ready(vm, 1))
+    for looks in (False, True):
+        vm.run(FIO.format(array, 20))
+        if not looks:
+            audit.signal(signal.SIGSTOP)
+        array.stop()
+        size = chunk_size_is(array, 3)
+        with Trace(vm) as trace:
+            assert not array.assemble(check=False)
+        error, = trace.events("error")
+        assert "refused" in error.text and not trace.events("load")
+        vm.run(f"mdadm --stop {array}", check=False)
+        chunk_size_is(array, size)
+        array.assemble()
+        audit.signal(signal.SIGCONT)
+    vm.run(FIO.format(array, 20))
+    audit.signal(signal.SIGINT)
+    ended = audit.wait(check=False)
+    assert (ended.rc, report(ended)["verdict"], report(ended)["doubts"]) == (0, "pass", []), ended
+    assert [load["watched"] for load in report(ended)["loads"]] == [True] * 3
 
 
 @pytest.mark.parametrize("how", ["-d 10", "signal"])

@@ -45,6 +45,12 @@ def run_tool(*argv):
     return done.stdout.strip()
 
 
+@functools.cache
+def stock_kernel():
+    """What kernel-env says; which kernel is the newest it asks apt, and that is once per process."""
+    return run_tool(TOP / "kernel-patch" / "kernel-env")
+
+
 def kvm_usable():
     """/dev/kvm of a machine without vmx or svm does not run ordinary kernels."""
     flags = pathlib.Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
@@ -86,7 +92,7 @@ class Environment:
         if directory:
             text = (pathlib.Path(directory) / "env").read_text(encoding="ascii")
         else:
-            text = run_tool(TOP / "kernel-patch" / "kernel-env")
+            text = stock_kernel()
         return dict(line.split("=", 1) for line in text.splitlines())
 
     @property

@@ -4,6 +4,7 @@
 Whoever plants says how, with a function that changes a copy of the patched drivers/md in place.
 """
 import fcntl
+import functools
 import hashlib
 import os
 import pathlib
@@ -18,8 +19,9 @@ from .errors import HarnessError
 BUILD = TOP / "kernel-patch" / "modules"
 
 
+@functools.cache
 def patched_source():
-    """drivers/md as the series makes it, or the one that MD_SRC names."""
+    """drivers/md as the series makes it, or the one that MD_SRC names; asks apt once per process."""
     return pathlib.Path(os.environ.get("MD_SRC") or run_tool(BUILD / "patched-source"))
 
 
