@@ -7,6 +7,7 @@ import types
 import pytest
 
 from faultpoints.judge import Judge
+from faultpoints.stage import of_one_size
 from sidebyside.contents import content
 from vmtest.environment import VM_DIR
 from vmtest.geometry import Layout
@@ -93,3 +94,13 @@ def test_bitmap_that_is_given_up_says_nothing(stage):
         with open(image.path, "r+b") as file:
             os.pwrite(file.fileno(), bytes(8), start + 24)      # events
     assert found(stage) == []
+
+
+def test_member_of_another_size_is_not_assembled(stage):
+    """It is the one that counts less: it failed before the size was changed."""
+    images = stage.images()
+    assert of_one_size([0, 1, 2], images) == [0, 1, 2]
+    images[0].size //= 2
+    images[0].events += 2
+    assert of_one_size([0, 1, 2], images) == [0, 2]
+    assert of_one_size([0, 1], {}) == [0, 1]

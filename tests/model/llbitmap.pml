@@ -7,7 +7,8 @@
  * lockless readers can look into is several steps between spin_lock() and spin_unlock().
  *
  * Scenarios (what runs): WRITERS, DISCARD, BEHIND (write-behind), RACING (the user writes and
- * discards the same place at once), FAIL (member 1 may fail), SYNC (a resync of chunk 0).
+ * discards the same place at once), FAIL (member 1 may fail), REFUSE (members take data, but not
+ * the bitmap, and maybe not md's superblock), SYNC (a resync of chunk 0).
  * BUG_* plants one broken order; `run` knows which promise each of them breaks.
  */
 #include "states.pml"
@@ -30,6 +31,8 @@ byte ranges_done;       /* ... completed on every member, waiting for the worker
 bit  faulty;            /* member 1 is Faulty, the array degraded */
 bit  ended;             /* the page's seq_ended: the resync has ended chunk 0 */
 bit  sb_pending;        /* MD_SB_CHANGE_PENDING: that is not yet in the superblocks */
+byte given_up;          /* llb->broken: 1 LLB_BROKEN, 2 LLB_BREAK_RECORDED */
+bit  md_broken;         /* MD_BROKEN: the member refused its superblock that the array cannot lose */
 
 /* ---- members: what a power cut leaves ---- */
 byte disk[4];           /* durable bitmap byte, [member * 2 + chunk] */
@@ -37,6 +40,9 @@ byte content[6];        /* newest data, [member * 3 + location]: 0 base, 1 newer
 byte losable[2];        /* locations whose newest data the member's cache may still lose */
 bit  failing;           /* member 1 fails every request from now on */
 bit  sb_failed;         /* the superblock that records the failure is durable */
+bit  sb_outrun;         /* ... whose event count is above the bitmap's: nobody believes that */
+byte no_bitmap;         /* members that refuse bitmap writes from now on, as bits */
+byte no_super;          /* ... and those that refuse md's superblock */
 
 /* ---- what the judge knows ---- */
 byte busy;              /* locations with a request that the user waits for */
@@ -62,13 +68,14 @@ bit promise_1_order, promise_2_clean_is_safe, promise_2_cut, promise_3_table, pr
 /* Any outcome of losing the caches leaves both copies of the location alike. */
 #define EQUAL(l)  (content[l] == content[3 + (l)] && !((losable[0] | losable[1]) & BIT(l)))
 #define SAFE(l)   (!(live & ~raced & BIT(l)) || EQUAL(l))
-#define SAYS(c, s) (disk[c] == s || (!sb_failed && disk[2 + (c)] == s))
+#define SAYS(c, s) (!sb_outrun && (disk[c] == s || (!sb_failed && disk[2 + (c)] == s)))
 #define CUT_LOSES \
 	((SAYS(0, CLEAN) && !sb_failed && !(SAFE(0) && SAFE(1))) || \
 	 (SAYS(1, CLEAN) && !sb_failed && !SAFE(2)) || \
 	 (SAYS(0, UNWRITTEN) && (live & LOCS(0))) || \
 	 (SAYS(1, UNWRITTEN) && (live & LOCS(1))))
-#define DURABLY_DIRTY(c) (disk[c] >= DIRTY && (sb_failed || disk[2 + (c)] >= DIRTY))
+#define DURABLY_DIRTY(c) \
+	(sb_outrun || (disk[c] >= DIRTY && (sb_failed || disk[2 + (c)] >= DIRTY)))
 
 /* ---- kernel functions: each is called inside an atomic step ---- */
 
@@ -151,6 +158,8 @@ inline llb_flush_members()
 	:: atomic { !faulty && !failing -> losable[1] = 0 }
 #ifdef FAIL
 	:: atomic { !faulty && failing -> md_error() }
+#endif
+#if defined(FAIL) || defined(REFUSE)
 	:: faulty
 #endif
 	fi
@@ -159,6 +168,18 @@ inline llb_flush_members()
 /* ---- processes ---- */
 
 #define UNSAFE(c) ((unsafe_now | unsafe_inflight) & BIT(c))
+
+/*
+ * llb_judge_parked(), when the bitmap write of what is parked failed: md is done with the
+ * superblocks, whether any member took them or not.
+ */
+#ifdef BUG_REFUSED_SUPERS_COUNT
+#define RECORDED (!sb_pending)
+#define IN_VAIN  (!given_up && !sb_pending && md_broken)
+#else
+#define RECORDED (!sb_pending && !md_broken)
+#define IN_VAIN  (given_up != 2 && !sb_pending && md_broken)
+#endif
 
 /* An Unwritten chunk stays so when all of it is discarded. */
 #define NEEDS_TRANSITION(c, from, whole) (from <= CLEAN && !(whole && from == UNWRITTEN))
@@ -211,6 +232,9 @@ proctype writer(byte first; byte last)
 	do
 	:: break
 	:: atomic {	/* submit_bio() of the user, who does not race with himself */
+#ifdef REFUSE
+		!md_broken;	/* md_submit_bio() */
+#endif
 		if
 		:: !(busy & BIT(first)) -> l = first
 		:: !(busy & BIT(last)) -> l = last
@@ -247,7 +271,23 @@ slow:
 	   llb_start_part(c, from, 0);
 	   from = 0;
 	   /* llbitmap_unplug(): until a writeback has carried the bit (see writeback()) */
+#ifdef REFUSE
+	   if
+	   :: !UNSAFE(c)
+	   :: given_up == 2
+	   :: atomic { given_up == 1 && RECORDED -> given_up = 2 }
+	   :: atomic {	/* refuse_write(): it reaches no member, and the user sees an error */
+		UNSAFE(c) && IN_VAIN ->
+#ifdef WITNESS_REFUSED
+		BROKEN(witness);
+#endif
+		busy = busy & ~BIT(l); refs--;
+		l = 0; c = 0; goto next
+	      }
+	   fi;
+#else
 	   !UNSAFE(c);
+#endif
 
 submit:	   atomic {	/* raid1_unplug(): the bio to one member */
 		PROMISE(promise_1_order, DURABLY_DIRTY(c));
@@ -281,6 +321,8 @@ submit:	   atomic {	/* raid1_unplug(): the bio to one member */
 		:: !one_first && !faulty && !failing -> member_write(1, l)
 #ifdef FAIL
 		:: !one_first && !faulty && failing -> md_error()
+#endif
+#if defined(FAIL) || defined(REFUSE)
 		:: !one_first && faulty
 #endif
 		fi;
@@ -307,6 +349,9 @@ submit:	   atomic {	/* raid1_unplug(): the bio to one member */
 		behind = behind & ~BIT(l);
 		l = 0; c = 0
 	   }
+#ifdef REFUSE
+next:	   skip
+#endif
 	od
 }
 
@@ -540,6 +585,10 @@ proctype resync()
 #define LAGS (state[0] != disk[0] || state[1] != disk[1] || \
 	      (!faulty && (state[0] != disk[2] || state[1] != disk[3])))
 
+#define TAKES(m) (!(no_bitmap & BIT(m)))
+/* ... or it need not be asked any more: the array is to refuse all writes */
+#define GIVEN_UP (given_up || md_broken)
+
 /*
  * llb_write_run() with the hidden disk's llb_submit_write(), by who holds write_mutex: a
  * writer that unplugs, or the lazy write of what daemon and discard worker changed. One process
@@ -549,6 +598,7 @@ proctype writeback()
 {
 	byte bounce[2];
 	byte todo;	/* bit 0, 1: chunks on member 0; 2, 3: on member 1 */
+	byte refused;	/* members that refused */
 	bit saw_error;
 
 end:	do
@@ -556,7 +606,7 @@ end:	do
 #ifdef BUG_COPY_WITHOUT_LOCK
 		unsafe_now || unsafe_inflight || LAGS ->
 #else
-		!lock && (unsafe_now || unsafe_inflight || LAGS) -> lock = 1;
+		!lock && !GIVEN_UP && (unsafe_now || unsafe_inflight || LAGS) -> lock = 1;
 #endif
 		bounce[0] = state[0];
 		bounce[1] = state[1];
@@ -574,10 +624,14 @@ end:	do
 	   }
 	   do
 	   /* llb_member_written(): FUA writes, durable when they complete */
-	   :: atomic { todo & 1 -> disk[0] = bounce[0]; todo = todo - 1 }
-	   :: atomic { todo & 2 -> disk[1] = bounce[1]; todo = todo - 2 }
-	   :: atomic { !failing && (todo & 4) -> disk[2] = bounce[0]; todo = todo - 4 }
-	   :: atomic { !failing && (todo & 8) -> disk[3] = bounce[1]; todo = todo - 8 }
+	   :: atomic { TAKES(0) && (todo & 1) -> disk[0] = bounce[0]; todo = todo - 1 }
+	   :: atomic { TAKES(0) && (todo & 2) -> disk[1] = bounce[1]; todo = todo - 2 }
+	   :: atomic { !failing && TAKES(1) && (todo & 4) -> disk[2] = bounce[0]; todo = todo - 4 }
+	   :: atomic { !failing && TAKES(1) && (todo & 8) -> disk[3] = bounce[1]; todo = todo - 8 }
+#ifdef REFUSE
+	   :: atomic { !TAKES(0) && (todo & 3) -> todo = todo & 12; refused = refused | 1 }
+	   :: atomic { !TAKES(1) && (todo & 12) -> todo = todo & 3; refused = refused | 2 }
+#endif
 #ifdef FAIL
 	   :: atomic {
 		failing && todo > 3 -> todo = todo & 3;
@@ -587,7 +641,26 @@ end:	do
 #endif
 	   :: atomic { todo == 0 -> bounce[0] = 0; bounce[1] = 0; break }
 	   od;
-#if defined(BUG_NO_SB_WAIT)
+#ifdef REFUSE
+	   atomic {	/* llb_fail_members(): md_error() if others took it and it can be lost */
+		if
+		:: refused == 2 && !faulty -> md_error()
+		:: (refused & 1) || (refused && faulty) -> given_up = 1; sb_pending = 1	/* llb_break() */
+		:: else
+		fi;
+		refused = 0
+	   }
+	   if
+	   :: given_up -> goto stays
+	   :: else
+	   fi;
+#endif
+#if defined(REFUSE) && !defined(BUG_TOLD_IN_VAIN)
+	   if	/* llb_failure_unrecorded() */
+	   :: !sb_pending && !md_broken
+	   :: !sb_pending && md_broken -> goto stays
+	   fi;
+#elif defined(BUG_NO_SB_WAIT)
 #elif defined(BUG_SB_WAIT_ONLY_OWN_ERROR)
 	   !saw_error || !sb_pending;
 #else
@@ -596,6 +669,9 @@ end:	do
 	   !sb_pending;
 #endif
 	   atomic { unsafe_inflight = 0; saw_error = 0 }	/* llb_page_written() */
+#ifdef REFUSE
+stays:	   skip	/* the unsafe bits */
+#endif
 	od
 }
 
@@ -615,6 +691,44 @@ end:	do
 }
 #endif
 
+#ifdef REFUSE
+/*
+ * Members take data, and from now on not the bitmap, and not md's superblock. If one of two is
+ * to be out because of that, it is member 1.
+ */
+proctype refusal()
+{
+	if
+	:: atomic { no_bitmap = 2; no_super = 1 }	/* the failure cannot be told */
+	:: atomic { no_bitmap = 3; no_super = 3 }	/* nor that the bitmap is given up */
+	:: atomic { no_bitmap = 3; no_super = 2 }
+	:: no_bitmap = 2
+	:: no_bitmap = 3
+	fi
+}
+
+/* md_update_sb() by the raid thread; md is done when nobody is left who could fail. */
+proctype superblock()
+{
+end:	do
+	:: atomic {
+		sb_pending ->
+		if	/* super_written() */
+		:: (no_super & 2) && !faulty -> faulty = 1	/* MD_SB_CHANGE_DEVS: once more */
+		:: else -> sb_pending = 0
+		fi;
+		if
+		:: !(no_super & 1) ->
+			sb_failed = (faulty && !sb_pending);
+			sb_outrun = (given_up > 0)
+		:: (no_super & 1) && faulty -> md_broken = 1
+		:: else
+		fi
+	   }
+	od
+}
+#endif
+
 /*
  * Power cut. It may come in any state, and the caches keep or lose each location on each member
  * for themselves: CUT_LOSES asks about all outcomes at once.
@@ -623,6 +737,9 @@ proctype power_cut()
 {
 end:	do
 	:: atomic { CUT_LOSES -> BROKEN(promise_2_cut) }
+#ifdef WITNESS_GOES_ON
+	:: atomic { given_up == 2 && (losable[0] & BIT(0)) && disk[0] == CLEAN -> BROKEN(witness) }
+#endif
 #ifdef WITNESS_CLEAN
 	:: atomic { disk[0] == CLEAN && disk[2] == CLEAN && refs == ALL_WRITERS -> BROKEN(witness) }
 #endif
@@ -675,6 +792,10 @@ init
 #endif
 #ifdef FAIL
 		run member_failure();
+		run superblock()
+#endif
+#ifdef REFUSE
+		run refusal();
 		run superblock()
 #endif
 	}

@@ -484,6 +484,9 @@ BREAKS = {
         "\terr = llb_store_outcome(llb);",
         "test_arrays.py::test_read_only_with_a_stale_bitmap "
         "test_arrays.py::test_read_only_from_the_first_day test_arrays.py::test_read_only_and_degraded"),
+    "new-for-ever": (
+        "md-llbitmap.c", "\tif (llb->added || llb->array_events <= LLB_NEW_EVENTS)",
+        "\tif (true)", "test_faults.py::test_new_bitmap_that_no_member_takes"),
     "outcome-never-stored": (
         "md-llbitmap.c", "(llb->stored || !llb_store_outcome(llb))", "true",
         "test_arrays.py::test_read_only_from_the_first_day"),

@@ -2,13 +2,14 @@
 """Members that fail reads or writes at a bad moment: nothing hangs, nothing is taken for good."""
 import pytest
 
-from levels import cases
+from levels import cases, width, wrong_sectors
 from support import (AREA_BEGIN, AREA_SECTORS, HEADER, Content, Trace, begin_flush, begin_write,
                      held, hot_add, keep_active, mapped_members, on_disk, reboot, states, wait_until,
                      write)
 from vmtest import DiskOptions
 
 CHUNK = 128
+FIRST_USE = 8           # in the state of the bitmap's superblock
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="256M"))
 
 
@@ -311,6 +312,41 @@ def test_reboot_while_a_member_fails(vm, level, disks):
 
 
 # -- the bitmap of one member cannot be read ------------------------------------------------------
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3)])
+def test_new_bitmap_that_no_member_takes(vm, level, disks):
+    """What mdadm wrote stays there and calls itself new; but the array was written to."""
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, size=24576,
+                            assume_clean=False, chunk=None if level == 1 else 64,
+                            extra=["--readonly"])       # else md stores it at once
+    chunks = array.metadata()["chunks"]
+    assert array.bits()["unwritten"] == chunks
+    for member in members:
+        member.fail()
+    mark = vm.log.size()
+    array.readwrite()
+    content = Content(array)
+    content.write(5 * CHUNK * width(level, disks))
+    assert "going on without the bitmap" in vm.dmesg(mark)
+    array.stop()
+    for member in members:
+        member.plain()
+    assert {image.bitmap().state for image in array.member_images()} == {FIRST_USE}
+    image = array.member_images()[-1]       # what a cut in the middle of a write leaves
+    overwrite(image, image.data_offset + 5 * CHUNK + 64, b"\xa5" * 512)
+
+    array.assemble()
+    assert wrong_sectors(array) != []
+    assert array.bits()["need sync"] == chunks
+    array.readwrite()
+    array.wait_in_sync()
+    array.wait_sync()
+    array.flush()
+    assert wrong_sectors(array) == []
+    assert content.wrong() == []
+
 
 def with_two_pages(vm):
     members = mapped_members(vm, 3)

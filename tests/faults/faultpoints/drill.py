@@ -149,6 +149,8 @@ class Drill:
         stage.settle()
         if stage.flush():
             wrong = self._assemble_again()      # it was given up: everything is synced
+            if not stage.running():
+                return wrong
         else:
             wrong = stage.complete()
             if stage.flush():
@@ -170,7 +172,7 @@ class Drill:
         wrong = [f"it cannot be stopped: {answer[1]}"] if answer[0] else self._left_behind()
         answer = stage.assemble()
         if answer[0]:
-            wrong.append(f"it cannot be assembled again: {answer[1]}")
+            return wrong + [f"it cannot be assembled again: {answer[1]}"]
         wrong += stage.complete()
         if stage.flush():
             wrong.append("a bitmap that was given up is not back after an assembly")

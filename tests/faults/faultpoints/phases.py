@@ -223,6 +223,9 @@ class Stop(Phase):
 class Remove(Phase):
     name = "remove"
 
+    def before(self, stage):
+        return some_writes(stage)
+
     def act(self, stage):
         return said(stage, stage.mdadm("--grow", "/dev/md0", "--bitmap=none", seconds=5))
 

@@ -41,6 +41,14 @@ class Fault:
         return f"{self.point},{self.nth},{self.times},{self.kind}" if self.point else "\n"
 
 
+def of_one_size(disks, images):
+    """Those of `disks` that mdadm assembles together: it gives up where a superblock tells of
+    another size, which is what a member has that failed before the size was changed."""
+    newest = max(images.values(), key=lambda image: image.events, default=None)
+    return [disk for disk in disks
+            if disk not in images or images[disk].size == newest.size]
+
+
 class Stage(Rig):
     """`written` has for each 4 KiB block what was written there: {array sector: write number};
     `hot` are the chunks written or discarded since the daemon could have made them Clean, `touched`
@@ -125,7 +133,7 @@ class Stage(Rig):
 
     def assemble(self, *how):
         answer = self.mdadm("--assemble", "/dev/md0", "--run", *how,
-                            *map(self.device, self.disks))
+                            *map(self.device, of_one_size(self.disks, self.images())))
         if answer[0] == 0:
             self.mdadm("--readwrite", "/dev/md0")
         self.at_rest()
