@@ -67,6 +67,13 @@ def suite(files, progress, folder, jobs):
     return good
 
 
+def check_watching(vm, flavour):
+    """A kernel whose sanitizer is off has nothing to report."""
+    if flavour == "kcsan":
+        vm.run("mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug; "
+               "grep -x 'enabled: 1' /sys/kernel/debug/kcsan")
+
+
 def one_round(one, flavour):
     """(what was done, what was found) of a round, on a VM of its own."""
     directories = Directories()
@@ -76,6 +83,7 @@ def one_round(one, flavour):
         vm.boot()
         watch = Watch(vm)
         try:
+            check_watching(vm, flavour)
             done = load.play(vm, one)
         except TROUBLE as error:
             found = f"{type(error).__name__}: {error}"
