@@ -120,6 +120,18 @@ BREAKS = {
     "failed-member-seems-current": (
         "md.c", "\t    failed_member_seems_current(mddev) ||\n", "",
         "test_faults.py::test_member_fails_as_the_array_goes_clean"),
+    "sync-ends-at-each-skip": (
+        "raid10.c", "\tmax_sector = sync_end;\n", "",
+        "test_members.py::test_re_add_copies_what_was_written "
+        "test_endsync.py::test_what_cannot_be_synced_is_left_alone",
+        ("raid10.c", "\t\t\tif (chunks_skipped < 0 && all_skip) {", "\t\t\tif (false) {")),
+    "reader-waits-for-ever": (
+        "md-llbitmap.c", "\tstats->behind_wait = wq_has_sleeper(&llb->behind_wait);\n", "",
+        "test_behind.py::test_reader_does_not_wait_for_ever"),
+    "anybody-acks-superblocks": (
+        "md.c", "\tif (!mddev->external)\n\t\treturn;\n\tclear_bit(MD_SB_CHANGE_PENDING",
+        "\tclear_bit(MD_SB_CHANGE_PENDING",
+        "test_refused.py::test_nobody_can_say_that_the_superblocks_are_written"),
     "resync-not-first": (
         "md-llbitmap-state.c",
         "\t\tif (from == LLB_NEEDSYNC && has_all(flags, LLB_F_RECOVERING | LLB_F_COPIES))\n\t\t\treturn LLB_NONE;\n",

@@ -8,8 +8,10 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, HOLD, Trace, begin_flush, held, mapped_members, on_disk, states,
+from support import (AREA_BEGIN, HOLD, Trace, begin_flush, begin_write, held, mapped_members, on_disk, states,
                      wait_until, wait_until_in, write)
+from test_bad_blocks import move_log
+from test_write import BLOCK
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -59,7 +61,7 @@ def test_backlog_is_kept(vm):
         write(vm, array, 8192)              # or it would not come back
         flush = begin_flush(vm, trace, array)
         gate.open()
-        flush.wait(check=False)
+        flush.wait()
     told = max(event.time for event in trace.events("block_bio_complete", dev="9,0"))
     done = max(event.time for event in trace.events("block_bio_complete", dev=members[1].number)
                if event.sector >= 8192 and "W" in event.rwbs and event.sectors)
@@ -115,6 +117,37 @@ def test_power_cut_with_a_write_behind(vm):
     assert array.member_images()[1].data(20 * CHUNK, 8) == b"\x61" * 4096
 
 
+def test_reader_does_not_wait_for_ever(vm):
+    """A read that only the slow member can serve waits for what is behind; nothing gets behind
+    meanwhile, or the read would wait as long as somebody writes."""
+    array, members = behind_array(vm)
+    array.stop()
+    move_log(vm, array)
+    array.assemble()
+    array.set("safe_mode_delay", 0)
+    write(vm, array, 4096)
+    array.flush()
+    data = array.member_images()[0].data_offset
+    array.set(f"dev-{members[0].device[5:]}/bad_blocks", f"{data + 10 * CHUNK} 8")
+    with lagging(members[1]) as gate, Trace(vm, *BLOCK) as trace:
+        write(vm, array, 20 * CHUNK)
+        reader = vm.spawn(f"dd if={array} of=/dev/null bs=4096 count=1 skip={10 * CHUNK * 512} "
+                          "iflag=direct,skip_bytes status=none")
+        wait_until_in(vm, "dd", "llbitmap_wait_behind_writes")
+        writer = begin_write(vm, array, 40 * CHUNK)
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue",
+                                                                  dev=members[1].number)
+                                if event.sector == data + 40 * CHUNK])
+        gate.open()
+        writer.wait()
+        reader.wait()
+    told, = [event.time for event in trace.events("block_bio_complete", dev="9,0")
+             if event.sector == 40 * CHUNK]
+    done, = [event.time for event in trace.events("block_bio_complete", dev=members[1].number)
+             if event.sector == data + 40 * CHUNK]
+    assert done < told, "it went behind"
+
+
 def test_stop_waits_for_a_write_behind(vm):
     """As a whole: the last state on disk is Clean, and true."""
     array, members = behind_array(vm)
@@ -154,7 +187,7 @@ def test_write_behind_fails_late(vm):
             flush = begin_flush(vm, trace, array)
             slow.plain()                    # what is held goes to `bad` nevertheless
             wait_until(vm, lambda: "faulty" in array.member_state(slow))
-            flush.wait(check=False)
+            flush.wait()
     finally:
         slow.plain()
         vm.run("dmsetup remove bad", check=False)

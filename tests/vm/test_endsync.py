@@ -5,7 +5,8 @@ import pytest
 
 from order import data_writes
 from levels import cases
-from support import Trace, hot_add, keep_active, mapped_members, states, wait_until
+from support import Mapped, Trace, hot_add, keep_active, mapped_members, states, wait_until
+from test_bad_blocks import move_log
 from test_write import BLOCK
 from vmtest import DiskOptions
 
@@ -102,7 +103,27 @@ def with_unreadable_copies(vm):
     return array
 
 
-@pytest.mark.parametrize("make", [with_bad_blocks, with_unreadable_copies])
+def with_a_bad_block_behind_them(vm):
+    """It takes a while to see that the copies are unreadable; meanwhile raid10 comes to a place in
+    chunk 9 of which there is one copy only."""
+    nothing = Mapped(vm, "nothing", vm.disks[0])
+    nothing.load((0, nothing.sectors, "error", ""))
+    array = with_unreadable_copies(vm)
+    array.stop()
+    move_log(vm, array)
+    array.bring_up()
+    images = array.member_images()
+    for role, where in array.layout().copies(8 * CHUNK):
+        array.members[role].load((images[role].data_offset + where, CHUNK, "delay",
+                                  f"{nothing} 0 3000"))
+    role, where = array.layout().copies(9 * CHUNK + 40)[0]
+    array.set(f"dev-{array.members[role].device[5:]}/bad_blocks",
+              f"{images[role].data_offset + where} 8")
+    return array
+
+
+@pytest.mark.parametrize("make", [with_bad_blocks, with_unreadable_copies,
+                                  with_a_bad_block_behind_them])
 def test_what_cannot_be_synced_is_left_alone(vm, make):
     """The other chunks of that sync end as ever, and the one that is left asks for no other."""
     array = make(vm)

@@ -251,7 +251,7 @@ def test_member_fails_as_the_array_goes_active(vm):
         array.fail(members[1])
         gate.open()
         writer.wait()
-        flush.wait(check=False)
+        flush.wait()
     array.remove(members[1])
     assert array.member_images()[1].events == events
     array.re_add(members[1])

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Members fail, leave, come back, are added: what is copied, and that nothing is lost."""
+import re
+
 import pytest
 
 from levels import PARITY, cases, first_sector, wrong_sectors
@@ -33,6 +35,13 @@ def chunks_on(layout, role):
             for disk, _ in layout.copies(sector) if disk == role}
 
 
+def assert_ends_once(vm, trace):
+    """Each sync ended after all that it did, and not at each place that it left out too, while
+    what it copied was still on its way. The kernel's log was cleared before."""
+    done = re.findall(r"md: md\d+: (?:recover|resync) done", vm.run("dmesg").stdout)
+    assert done and len(trace.events("sync", op="end")) == len(done)
+
+
 @LEVELS
 def test_re_add_copies_what_was_written(vm, level, disks):
     array = vm.create_array(level=level, disks=disks)
@@ -54,10 +63,12 @@ def test_re_add_copies_what_was_written(vm, level, disks):
     assert (bits["need sync"], bits["dirty"]) == (5, 1)
 
     before = member_writes(vm, first)
+    vm.run("dmesg --clear")
     with Trace(vm) as trace:
         array.re_add(first)
         array.wait_sync()
     assert array.degraded() == 0
+    assert_ends_once(vm, trace)
     wanted = {0, 1, 5, 200, 300, 400} & chunks_on(array.layout(), 0)
     assert 3 <= len(wanted) <= 6
     copied = member_writes(vm, first) - before
@@ -93,10 +104,12 @@ def test_spare_gets_everything(vm, level, disks, layout, raid_chunk, size):
            check=False)
     kick(array, vm.disks[0])
     before = member_writes(vm, spare)
+    vm.run("dmesg --clear")
     with Trace(vm) as trace:
         array.add(spare)
         array.wait_sync()
     assert array.degraded() == 0
+    assert_ends_once(vm, trace)
     copied = member_writes(vm, spare) - before
     mine = clean & chunks_on(layout, 0)
     array.stop()

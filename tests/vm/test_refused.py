@@ -4,7 +4,7 @@ import pytest
 
 from levels import PARITY, first_sector, wrong_sectors
 from support import (AREA_BEGIN, AREA_SECTORS, Content, Trace, begin_write, keep_active,
-                     mapped_members, reboot)
+                     mapped_members, reboot, wait_until)
 from vmtest import DiskOptions
 
 CHUNK = 128
@@ -94,3 +94,29 @@ def test_discard_that_nothing_can_tell_of(vm, level, disks, refused):
         array.stop()            # what is left to do for discards is done now
     assert set(trace.chunks("Startwrite")) == set(range(4, 20))
     assert trace.chunks("Discard") == []
+
+
+def test_nobody_can_say_that_the_superblocks_are_written(vm):
+    """The last member does not take the bitmap, and the superblock that tells of it is on its way.
+    "active" in array_state is how those who write an array's superblocks themselves say that they
+    did; where md does, it means nothing."""
+    array, (last, other), _ = written_and_clean(vm, 1, 2)
+    array.fail(other)
+    array.remove(other)
+    before = data(array)[last.path]
+    last.load(last.slow_range(120000, *SUPERBLOCK), last.bad_range())
+    with Trace(vm, "block/block_bio_queue") as trace:
+        # has the lock that md's thread needs to write superblocks
+        vm.spawn(f"cd {array.sysfs} && size=$(cat component_size) && echo $size > component_size")
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue", dev=last.number)
+                                if event.sector == SUPER])
+        begin_write(vm, array, first_sector(array, 5))
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue", dev=last.number)
+                                if event.sector >= AREA_BEGIN and "W" in event.rwbs])
+        vm.run("for i in 1 2 3; do sleep 1; "
+               f"echo active > {array.sysfs}/array_state || exit; done")
+    untouched = data(array)[last.path] == before
+    vm.power_cut()
+    array.members = vm.disks[:2]
+    reboot(vm, array)
+    assert untouched, "data got to a member"

@@ -370,3 +370,28 @@ def test_check_and_repair(vm, level, disks, action):
     array.wait_sync()
     assert int(array.get("mismatch_cnt")) > 0
     assert (array.unequal() == []) == (action == "repair")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+def test_update_resync_is_a_power_cut(vm, level, disks):
+    """What is Clean is believed, as md.rst and README say; `mark` is there for who does not."""
+    array = vm.create_array(level=level, disks=disks)
+    vm.run(f"dd if=/dev/urandom of={array} bs=1M count=20 oflag=direct status=none")
+    array.flush()
+    array.stop()
+    make_unequal(array, 11)
+    forget(vm, array)
+    vm.run("dmesg --clear")
+    with Trace(vm) as trace:
+        array.assemble(extra=["--update=resync"])
+        array.readwrite()
+        array.wait_sync()
+    assert "resync of RAID array" in vm.run("dmesg").stdout
+    assert trace.chunks("Startsync") == [] and states(array, 11, 1) == ["Clean"]
+    assert array.unequal() != []
+
+    array.set("llbitmap/mark", "11")
+    array.wait_in_sync()
+    array.wait_sync()
+    assert array.unequal() == []

@@ -264,7 +264,7 @@ def test_write_in_flight_when_it_grows(vm):
                     and 639 in change.chunks()], "Clean while it is written to"
         gate.open()
         assert late.wait().stdout == "written\n"
-        flush.wait(check=False)     # it may have given up
+        flush.wait()
     array.flush()
     assert states(array, 639, 1) == ["Clean"]
     assert array.unequal() == []

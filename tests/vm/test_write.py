@@ -254,7 +254,7 @@ def flush_among_writers(vm, array, members):
         flush = begin_flush(vm, trace, array)
         second.go_and_arrive(trace)
         gate.open()
-        flush.wait(check=False)
+        flush.wait()
         for process in (first, second):
             process.wait()
     return trace
@@ -302,7 +302,7 @@ def test_member_fails_while_the_page_drains(vm, slow):
             failed = len(trace.now())
             gate.open()
             first.wait()
-            flush.wait(check=False)
+            flush.wait()
         if not trace.events("barrier", op="timeout"):
             break
         array.remove(members[0])
@@ -363,7 +363,7 @@ def test_write_behind_is_waited_for(vm, slow):
         write(vm, array, 8192)              # or it would not come back
         flush = begin_flush(vm, trace, array)
         gate.open()
-        flush.wait(check=False)
+        flush.wait()
         array.flush()                   # that one may have come to the end of its patience
     told = max(event.time for event in trace.events("block_bio_complete", dev="9,0"))
     behind, = [event for event in trace.events("block_bio_complete", dev=members[1].number)
