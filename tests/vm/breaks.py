@@ -234,7 +234,12 @@ BREAKS = {
          "\t\tif (from == LLB_CLEAN || from == LLB_DIRTY)")),
     "daemon-sleep-unchecked": (
         "md-llbitmap-sysfs.c", "kstrtouint(buf, 10, val);\n\n\tif (err)\n\t\treturn -EINVAL;\n\treturn *val < min || *val > max ? -EINVAL : 0;",
-        "kstrtouint(buf, 10, val);\n\n\treturn err;", "test_sysfs.py::test_settings"),
+        "kstrtouint(buf, 10, val);\n\n\treturn err;",
+        "test_sysfs.py::test_settings test_stop.py::test_stop[1-2]"),
+    "mark-cut-off-at-the-end": (
+        "md-llbitmap-sysfs.c", "\treturn *first > *last || *last >= llb->chunks ? -EINVAL : 0;",
+        "\t*last = min(*last, llb->chunks - 1);\n\treturn *first > *last ? -EINVAL : 0;",
+        "test_sysfs.py::test_mark_rejects_nonsense test_stop.py::test_size_changes[1-2]"),
     "bad-daemon-sleep-refused": (
         "md-llbitmap-super.c", "\t\tif (sleep >= LLB_DAEMON_SLEEP_MIN && sleep <= LLB_DAEMON_SLEEP_MAX)",
         "\t\tif (1)", "test_reload.py::test_daemon_sleep_out_of_range_on_disk"),

@@ -204,9 +204,10 @@ def passed(array, sector):
     return done not in ("none", "delayed") and int(done.split()[0]) >= sector
 
 
-def test_resync_is_asked_for_again(vm):
+@cases("level, disks", (5, 3), long=[(4, 3), (6, 4)])       # two data disks
+def test_resync_is_asked_for_again(vm, level, disks):
     """Writes while a resync runs, in chunks that it has passed, are not forgotten."""
-    array = make(vm, 5, 3)
+    array = make(vm, level, disks)
     array.set("sync_max", 28672)
     for block in (5000, 10000):     # what is left out does not count: it stops where it must sync
         vm.run(f"dd if=/dev/zero of={array} bs=4k count=1 seek={block} oflag=direct status=none")
@@ -218,6 +219,29 @@ def test_resync_is_asked_for_again(vm):
     array.set("sync_max", "max")
     array.wait_bits(lambda bits: not bits["need sync"] + bits["syncing"])
     parity_is_right(array)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(4, 3), (5, 3), (6, 4)])
+def test_first_writes_ask_for_one_resync(vm, level, disks):
+    """Each chunk that was written to is synced once, by one resync for all, and no other follows
+    before the daemon has nothing more to do and rests."""
+    array = make(vm, level, disks)
+    mark = vm.log.size()
+    with Trace(vm) as trace:
+        for block in (0, 2000, 5000, 5001, 10000):
+            vm.run(f"dd if=/dev/urandom of={array} bs=4k count=1 seek={block} oflag=direct status=none")
+        bits = array.bits()
+        array.set("llbitmap/barrier_idle", 0)
+        array.set("llbitmap/daemon_sleep", 1)
+        array.wait_bits(lambda bits: not bits["need sync"] + bits["syncing"] + bits["dirty"])
+        array.wait_sync()
+    assert vm.dmesg(mark).count("resync of RAID array") == 1
+    assert bits["need sync"] == 4 == array.bits()["clean"]
+    assert trace.changes() == {
+        change: 4 for change in ("Unwritten->NeedSync Startwrite", "NeedSync->Syncing Startsync",
+                                 "Syncing->Dirty Endsync", "Dirty->Clean Daemon")}
+    assert parity_is_right(array), "there was nothing to go wrong"
 
 
 @pytest.mark.long
@@ -244,6 +268,34 @@ def test_interrupted_resync_begins_again(vm):
     all_comes_back(array, first.wanted() | second.wanted())
 
 
+def is_found_and_mended(array, which):
+    """P (1) or Q (2) of a Clean chunk becomes wrong: check counts it, repair puts it right."""
+    array.flush()
+    sector = states(array).index("Clean") * CHUNK
+    layout = ParityLayout.of_member(array.member_images()[0])
+    role = layout.roles(sector // layout.chunk)[which]
+    array.stop()
+    image = array.member_images()[role]
+    right = image.data(sector, 8)
+    with open(image.path, "r+b") as file:
+        file.seek((image.data_offset + sector) * 512)
+        file.write(bytes(255 - byte for byte in right))
+    for member in array.members:
+        array.vm.run(["blockdev", "--flushbufs", member])
+    assert layout.wrong_parity(array.member_images(), sector, sector + CHUNK - 1) == \
+        [(sector, sector + 7)]
+    assemble(array)
+    array.wait_sync()
+    assert states(array, sector // CHUNK, 1) == ["Clean"]
+    array.set("sync_action", "check")
+    array.wait_sync()
+    assert int(array.get("mismatch_cnt")) == 8
+    array.set("sync_action", "repair")
+    array.wait_sync()
+    parity_is_right(array)
+    assert array.member_images()[role].data(sector, 8) == right
+
+
 @cases("level, disks", (5, 4), (6, 5), long=[(4, 4)])
 def test_check_and_repair(vm, level, disks):
     array = make(vm, level, disks)
@@ -264,25 +316,19 @@ def test_check_and_repair(vm, level, disks):
                   for sector in range(event.sector, event.sector + event.sectors, CHUNK)}
         assert {chunk for chunk, state in enumerate(before) if state == "Unwritten"} <= synced
 
-    # an error that is there is found, and mended
-    images = array.member_images()
-    layout = ParityLayout.of_member(images[0])
-    chunk = before.index("Clean") if "Clean" in before else before.index("Dirty")
-    image = images[layout.roles(chunk * CHUNK // layout.chunk)[1]]
-    array.stop()
-    with open(image.path, "r+b") as file:
-        file.seek((image.data_offset + chunk * CHUNK) * 512)
-        file.write(b"\xff" * 4096)
-    for member in array.members:
-        vm.run(["blockdev", "--flushbufs", member])
-    assemble(array)
-    array.wait_sync()
-    array.set("sync_action", "check")
-    array.wait_sync()
-    assert int(array.get("mismatch_cnt")) == 8
-    array.set("sync_action", "repair")
-    array.wait_sync()
-    parity_is_right(array)
+    is_found_and_mended(array, 1)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("disks", [5, 4])
+def test_wrong_q(vm, disks):
+    """The second parity of RAID6 is checked and repaired as the first is."""
+    array = make(vm, 6, disks)
+    first = plan(array, 9)
+    perform(array, first)
+    resync(array)
+    is_found_and_mended(array, 2)
+    all_comes_back(array, first.wanted())
 
 
 @cases("level, disks, missing", (5, 4, 0), (6, 6, 1), long=[(6, 5, 0)])

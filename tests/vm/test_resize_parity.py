@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """mdadm --grow --size on the levels with parity: the bitmap counts in member sectors there."""
+import itertools
+
 import pytest
 
-from levels import litter, mismatches
+from levels import PARITY, litter, mismatches
 from support import Trace, on_disk, states, wait_until, write
 from vmtest import DiskOptions
 
@@ -39,7 +41,8 @@ def holds(vm, array, first, mib, word):
 @pytest.mark.long
 @LEVELS
 def test_grow_and_shrink(vm, level, disks):
-    """New chunks are Unwritten; what is written there survives the loss of any member."""
+    """New chunks are Unwritten; what is written there survives the loss of any member, on RAID6 of
+    any two."""
     litter(vm, vm.disks[:disks], mib=128)
     array = vm.create_array(level=level, disks=disks, size=32768, assume_clean=False)
     array.wait_sync()
@@ -57,12 +60,16 @@ def test_grow_and_shrink(vm, level, disks):
     pattern(vm, array, new, 8, "new")
     write(vm, array, (new + 10) * 2048 + 8)
     assert set(states(array, 512)) == {"Unwritten", "NeedSync"}
-    for member in vm.disks[:disks]:
+    for lost in (lost for count in range(1, PARITY[level] + 1)
+                 for lost in itertools.combinations(vm.disks[:disks], count)):
         built(array)
-        array.fail(member)
-        array.remove(member)
-        assert holds(vm, array, 0, 8, "old") and holds(vm, array, new, 8, "new")
-        array.re_add(member)
+        for member in lost:
+            array.fail(member)
+            array.remove(member)
+        assert array.degraded() == len(lost)
+        assert holds(vm, array, 0, 8, "old") and holds(vm, array, new, 8, "new"), lost
+        for member in lost:
+            array.re_add(member)
         wait_until(vm, lambda: array.degraded() == 0, 120)
         array.wait_sync()
     built(array)

@@ -2,90 +2,118 @@
 """sysfs against the end of a bitmap: whoever writes there while the array stops, becomes read-only
 or loses its bitmap gets an errno or his will, and nothing hangs."""
 import json
+import re
 
 import pytest
 
-from levels import EACH_LEVEL, first_sector
-from support import Trace, errno_of, on_disk, wait_until, write
+from levels import EACH_LEVEL, first_sector, mismatches, wrong_sectors
+from support import Trace, errno_of, on_disk, states, wait_until, write
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="64M"))
 
 # One writer for one attribute: opens and writes again and again, sense and nonsense; at the end it
-# tells how often which error came. What was written successfully is under "".
+# tells how often each text had which answer, and whether the bitmap lived meanwhile: the file of
+# it that was opened before can be read afterwards. A success is "". That it was opened in vain
+# counts for the text "". `begun` is there when each text was taken or found wrong by a live bitmap.
 WRITER = r"""
 import collections, errno, json, os, random, signal, sys, time
-begun, path, *texts = sys.argv[1:]
+begun, path, witness, *texts = sys.argv[1:]
 counts, stop = collections.Counter(), []
 signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
-while not stop:
+
+def open_(name, flags):
     try:
-        fd = os.open(path, os.O_WRONLY)
+        return os.open(name, flags), ""
     except OSError as e:
-        counts[errno.errorcode[e.errno]] += 1
+        return None, errno.errorcode[e.errno]
+
+def lives(fd):
+    try:
+        return fd is not None and os.pread(fd, 1, 0) != b""
+    except OSError:
+        return False
+
+answered = set()
+while not stop:
+    fd, error = open_(path, os.O_WRONLY)
+    if fd is None:
+        counts["", error, False] += 1
         time.sleep(0.01)
         continue
-    open(begun, "w").close()
+    alive, _ = open_(witness, os.O_RDONLY)
     try:
         for n in range(random.randrange(1, 20)):
+            text, answer = random.choice(texts), ""
             try:
-                os.write(fd, random.choice(texts).encode())
-                counts[""] += 1
+                os.write(fd, text.encode())
             except OSError as e:
-                counts[errno.errorcode[e.errno]] += 1
+                answer = errno.errorcode[e.errno]
+            live = lives(alive)
+            counts[text, answer, live] += 1
+            if live and answer in ("", "EINVAL") and answered != set(texts):
+                answered.add(text)
+                if answered == set(texts):
+                    open(begun, "w").close()
     finally:
-        os.close(fd)
-print(json.dumps(counts))
+        for one in (fd, alive):
+            if one is not None:
+                os.close(one)
+print(json.dumps([[*key, count] for key, count in counts.items()]))
 """
 
-ATTRIBUTES = {
-    "llbitmap/flush": ["1", "0", "x"],
-    "llbitmap/mark": ["0", "3-9", "0-99", "99999", "-", ""],
-    "llbitmap/daemon_sleep": ["1", "3600", "0", "x"],
-    "llbitmap/barrier_idle": ["0", "3600", "-1"],
-    "llbitmap/snapshot": ["1"],
-    "bitmap_set_bits": ["0", "5-50", "7 8 9", "99999", "x"],
+# what must be taken where it can be, and what never is; no bitmap here has 99999 chunks
+TEXTS = {
+    "llbitmap/flush": (["1", "0", "x"], []),
+    "llbitmap/mark": (["0", "3-9", "0-99"], ["99999", "0-99999", "5-3", "-"]),
+    "llbitmap/daemon_sleep": (["1", "3600"], ["0", "3601", "-1", "x"]),
+    "llbitmap/barrier_idle": (["0", "3600"], ["3601", "-1", "x"]),
+    "llbitmap/snapshot": (["1"], []),
+    "bitmap_set_bits": (["0", "5-50", "7 8 9"], ["99999", "0-99999", "7 99999", "5-3", "x"]),
 }
-# gone, not there yet, not to be written to now, busy with the stop, nonsense
-FINE = {"", "ENODEV", "ENOENT", "EROFS", "EBUSY", "EINVAL"}
+GONE = {"ENODEV", "ENOENT"}             # or not there yet
+NOT_NOW = {"EROFS", "EBUSY"}            # not to be written to, busy with the stop
 
 READER = "while :; do cat {0}/llbitmap/* {0}/bitmap/* /proc/mdstat; mdadm --detail {1}; done"
 
 
 @pytest.fixture
 def writers(vm):
-    """writers(array) starts one for each attribute, and a reader; writers.end() ends them and
-    gives the errors that each had."""
+    """writers(array) starts one for each attribute, and a reader, and waits until each had an
+    answer to all its texts; writers.end() ends them and gives the answers that each had:
+    {(text, answer, whether the bitmap lived): how often}."""
 
     class Writers:
         def __init__(self):
             self.running = {}
             self.reader = None
 
-        def __call__(self, array, names=tuple(ATTRIBUTES)):
-            for name in names:
-                self.running[name] = vm.spawn(["python3", "-c", WRITER, self.begun(name),
-                                               f"{array.sysfs}/{name}", *ATTRIBUTES[name]])
-            wait_until(vm, lambda: all(vm.exists(self.begun(name)) for name in names))
+        def __call__(self, array, texts=TEXTS):
+            array.readwrite()
+            for name, (sense, nonsense, *more) in texts.items():
+                self.running[name] = vm.spawn([
+                    "python3", "-c", WRITER, self.begun(name), f"{array.sysfs}/{name}",
+                    f"{array.sysfs}/llbitmap/metadata", *sense, *nonsense, *sum(more, [])])
+            wait_until(vm, lambda: all(vm.exists(self.begun(name)) for name in texts), timeout=60)
             self.reader = vm.spawn(f"({READER.format(array.sysfs, array)}) > /dev/null 2>&1")
 
         @staticmethod
         def begun(name):
-            """This file is there when the writer has found its attribute."""
             return f"/run/begun-{name.replace('/', '-')}"
 
         def end(self):
-            counts = {}
+            answers = {}
             for name, process in self.running.items():
                 process.signal()
-                counts[name] = json.loads(process.wait().stdout)
-                vm.run(["rm", self.begun(name)])
+                answers[name] = {(text, answer, live): count for text, answer, live, count in
+                                 json.loads(process.wait().stdout)}
+                vm.run(["rm", "-f", self.begun(name)])
             self.running = {}
             if self.reader:
                 self.reader.signal(9)
                 self.reader.wait(check=False)
                 self.reader = None
-            return counts
+            return answers
 
     found = Writers()
     yield found
@@ -93,11 +121,32 @@ def writers(vm):
         found.end()
 
 
-def judge(counts):
-    for name, errors in counts.items():
-        assert set(errors) <= FINE, (name, errors)
-        assert sum(errors.values()) > 20, (name, errors)
-        assert errors.get("", 0) > 0, (name, errors)
+def had(answers, answer):
+    """How often a writer had this answer, whatever it wrote."""
+    return sum(count for (_, one, _), count in answers.items() if one == answer)
+
+
+def judge(found, texts=TEXTS):
+    """Sense is never called nonsense, and nonsense is never taken. Where there is no bitmap
+    bitmap_set_bits, which is older than this one, is there all the same: md looks at nothing then,
+    does nothing, and calls that a success."""
+    for name, answers in found.items():
+        sense, nonsense, *_ = texts[name]
+        for text, answer, live in answers:
+            what = (name, text, answer, live)
+            if not text:
+                assert answer in GONE, what
+            elif text in sense:
+                assert answer in {"", *GONE, *NOT_NOW}, what
+            elif text in nonsense:
+                lenient = {""} if name == "bitmap_set_bits" and not live else set()
+                assert answer in {"EINVAL", *GONE, *NOT_NOW, *lenient}, what
+            else:
+                assert answer in {"", "EINVAL", *GONE, *NOT_NOW}, what
+        for text in sense:
+            assert answers.get((text, "", True)), (name, text, answers)
+        for text in nonsense:
+            assert answers.get((text, "EINVAL", True)), (name, text, answers)
 
 
 @pytest.fixture
@@ -152,8 +201,8 @@ def test_bitmap_is_taken_away(vm, writers, load):
     """--grow --bitmap=none under load: the writers find nothing from then on."""
     array = vm.create_array(level=1, disks=2)
     # not mark: while a sync runs md refuses
-    names = ("llbitmap/flush", "llbitmap/snapshot", "llbitmap/daemon_sleep", "llbitmap/barrier_idle")
-    writers(array, names)
+    writers(array, {name: TEXTS[name] for name in ("llbitmap/flush", "llbitmap/snapshot",
+                                                   "llbitmap/daemon_sleep", "llbitmap/barrier_idle")})
     load(array)
     vm.run("sleep 1")
     vm.run(f"for i in 1 2 3 4 5 6 7 8 9; do mdadm --grow {array} --bitmap=none && exit; sleep 0.3;"
@@ -161,10 +210,78 @@ def test_bitmap_is_taken_away(vm, writers, load):
     assert not array.has("llbitmap")
     vm.run("sleep 1")
     load.end()
-    counts = writers.end()
-    judge(counts)
-    assert all(errors.get("ENOENT", 0) > 0 for errors in counts.values())
+    found = writers.end()
+    judge(found)
+    assert all(had(answers, "ENOENT") for answers in found.values())
     assert array.unequal() == []
+
+
+SMALL, LARGE = 320, 640                 # chunks of 64 KiB
+TO_RESIZE = {
+    "llbitmap/flush": (["1"], []),
+    "llbitmap/mark": (["0", "3-9", "319"], ["640", "0-640", "99999"], ["320", "300-339", "500-639"]),
+    "bitmap_set_bits": (["1", "5-50", "319"], ["640", "0-640", "7 99999"],
+                        ["7 320", "300-339", "639"]),
+}
+
+
+def replayed(trace, found):
+    """The states after all that was recorded, from those before. Nothing happens to a chunk that
+    is not there."""
+    found = list(found)
+    for event in sorted(trace.events("transition") + trace.events("resize"),
+                        key=lambda event: event.seq):
+        if event.name == "resize":
+            count = int(re.search(r"chunks=\d+->(\d+) ", event.text)[1])
+            found = found[:count] + ["None"] * (count - len(found))
+            continue
+        assert event.chunk + event.count <= len(found), (len(found), event)
+        for chunk in event.chunks():
+            assert found[chunk] == event.source, (chunk, found[chunk], event)
+            found[chunk] = event.to
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("level, disks", [(1, 2), (5, 3)])
+def test_size_changes(vm, writers, level, disks):
+    """mark and bitmap_set_bits against an array that shrinks and grows: what is beyond its end is
+    refused, and nothing is done there."""
+    array = vm.create_array(level=level, disks=disks, size=LARGE * 64,
+                            chunk=64 if level == 5 else None)
+    array.readwrite()
+    array.set("sync_action", "frozen")          # while a sync runs md refuses
+    for name, value in (("daemon_sleep", 3600), ("barrier_idle", 0)):
+        array.set(f"llbitmap/{name}", value)
+    before = states(array)
+    assert len(before) == LARGE
+    with Trace(vm) as trace:
+        writers(array, TO_RESIZE)
+        for _ in range(4):
+            for count in (SMALL, LARGE):
+                vm.run(f"for i in $(seq 40); do mdadm --grow {array} --size={count * 64} && exit; "
+                       "sleep 0.1; done; exit 1", timeout=60)
+                assert array.metadata()["chunks"] == count
+                for name in ("llbitmap/mark", "bitmap_set_bits"):
+                    file = f"{array.sysfs}/{name}"
+                    for text in (str(count), f"0-{count}", f"{count - 1}-{count}"):
+                        assert errno_of(vm, file, text) == "EINVAL", (name, text)
+                    assert errno_of(vm, file, str(count - 1)) is None, name
+        found = writers.end()
+    judge(found, TO_RESIZE)
+    for name in ("llbitmap/mark", "bitmap_set_bits"):       # what is there at times
+        for text in TO_RESIZE[name][2]:
+            for answer in ("", "EINVAL"):
+                assert found[name].get((text, answer, True)), (name, text, answer)
+    assert len(trace.events("resize")) == 8
+    assert replayed(trace, before) == states(array)
+    array.set("sync_action", "idle")
+    array.wait_in_sync()
+    array.wait_sync()
+    array.flush()
+    assert array.bits()["need sync"] + array.bits()["dirty"] == 0
+    assert mismatches(array) == 0
+    assert wrong_sectors(array) == []
 
 
 @pytest.mark.long
@@ -179,10 +296,10 @@ def test_read_only_and_back(vm, writers):
         vm.run("sleep 1.5")
         assert [disk.path.read_bytes() for disk in vm.disks[:2]] == before
         vm.run(f"mdadm --readwrite {array}; sleep 0.5")
-    counts = writers.end()
-    judge(counts)
+    found = writers.end()
+    judge(found)
     for name in ("llbitmap/flush", "llbitmap/mark", "llbitmap/daemon_sleep", "bitmap_set_bits"):
-        assert counts[name].get("EROFS", 0) > 0, name
+        assert had(found[name], "EROFS"), name
 
 
 @pytest.mark.long
