@@ -33,6 +33,7 @@ def grow(array, change, moves=True, **then):
     """Until nothing of it is left to do. `moves`: data are moved, which is seen in the log."""
     vm = array.vm
     assert {name: array.get(name) for name in then} != then
+    missing = array.degraded()
     mark = vm.log.size()
     vm.run(f"mdadm --grow {array} {change}")
     # a process that it left behind tells md how far to go
@@ -40,6 +41,7 @@ def grow(array, change, moves=True, **then):
                vm.run("pgrep -x mdadm", check=False).rc, timeout=120, what="the reshape goes on")
     array.wait_sync()
     assert ("reshape of RAID array" in vm.dmesg(mark)) == moves
+    assert array.degraded() == missing, "members failed"
     assert {name: array.get(name) for name in then} == then
 
 
@@ -74,6 +76,7 @@ def bitmap_again(array, content):
     assert wrong_sectors(array) == []
 
 
+# no other layout: raid10 goes on with the old one's stride
 @pytest.mark.parametrize("change, then", [
     ("--chunk=64", {"chunk_size": "65536"}),
     ("--raid-devices=5", {"raid_disks": "5"})])
