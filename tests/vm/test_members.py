@@ -5,8 +5,10 @@ import re
 import pytest
 
 from levels import PARITY, cases, first_sector, wrong_sectors
+from oracle import wrong
 from support import (HOLD, Content, Trace, begin_write, errno_of, keep_active, mapped_members,
                      member_writes, on_disk, reboot, states, superblock_is_first, wait_until, write)
+from test_parity_members import Load
 from vmtest import DiskOptions
 from vmtest.parity import ParityLayout
 
@@ -443,6 +445,46 @@ def test_degraded_no_more_without_a_recovery(vm):
     assert trace.chunks("Endsync") == [5]
     array.flush()
     assert array.bits()["dirty"] == 0
+
+
+@pytest.mark.long
+def test_more_and_fewer_mirrors_under_load(vm):
+    """Each new one has in the end what is written before, while and after it is filled, and the
+    bitmap; and one that goes for good leaves the others so."""
+    array = vm.create_array(level=1, disks=2, size=40960)
+    content = Content(array, mib=8, first=2048 * 16)
+    array.set("sync_speed_min", 100000)         # a sync does not wait for the writes to end
+    array.set("llbitmap/daemon_sleep", 1)
+    array.set("llbitmap/barrier_idle", 0)
+    with Trace(vm) as trace:
+        load = Load(array, 91)
+        for disks in (3, 4):
+            array.add(vm.disks[disks - 1])
+            vm.run(f"mdadm --grow {array} --raid-devices={disks}")
+            load.more()
+            wait_until(vm, lambda disk=vm.disks[disks - 1]: array.degraded() == 0 and
+                       array.member_state(disk) == ["in_sync"], 120, "it is not filled")
+            load.more()
+        kick(array, vm.disks[0])
+        load.more()
+        vm.run(f"until mdadm --grow {array} --raid-devices=3; do sleep 0.3; done")
+        load.more()
+        written = load.end()
+    array.members.remove(vm.disks[0])
+    changes = trace.changes()
+    assert changes["Clean->Dirty Startwrite"] > 10 and changes["Dirty->Clean Daemon"] > 10
+    array.wait_in_sync()
+    array.wait_sync()
+    array.flush()
+    assert (array.get("raid_disks"), array.degraded()) == ("3", 0)
+    array.settle()
+    images = array.member_images()
+    for image in images:
+        assert wrong(written, image.data) == [], image.path
+    bitmaps = on_disk(array)
+    assert len(bitmaps) == 3 and bitmaps[0] == bitmaps[1] == bitmaps[2]
+    assert array.unequal() == []
+    assert content.wrong() == []
 
 
 def test_member_that_goes_while_it_is_flushed(vm):

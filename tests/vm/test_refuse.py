@@ -233,17 +233,19 @@ def test_reshape_that_nobody_checked(vm):
     array.assemble()
 
 
-@pytest.mark.parametrize("level, disks", [(5, 4), (6, 4)])
+@cases("level, disks", (5, 4), (6, 4), long=[(4, 4)])
 def test_other_layouts_of_parity(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, size=40960, chunk=128)
     write(vm, array, 0, 1024)
     array.flush()
     array.add(vm.disks[4])
+    other = {4: 5, 5: 4, 6: 5}[level]
     attributes = (("raid_disks", disks + 1), ("raid_disks", disks - 1), ("chunk_size", 65536),
-                  ("layout", 3), ("level", "raid4" if level == 5 else "raid5"),
+                  ("layout", 3), ("level", f"raid{other}"),
                   ("sync_action", "reshape"))
-    changes = (f"--raid-devices={disks + 1}", "--chunk=64", "--layout=right-symmetric",
-               "--level=4" if level == 5 else "--level=5")
+    # mdadm knows itself that a RAID4 has but one layout
+    changes = (f"--raid-devices={disks + 1}", "--chunk=64",
+               *(["--layout=right-symmetric"] if level != 4 else []), f"--level={other}")
     refused(array, *(f"echo {value} > {array.sysfs}/{name}" for name, value in attributes),
             *(f"mdadm --grow {array} {change}" for change in changes))
     write(vm, array, 64 * CHUNK)

@@ -432,6 +432,38 @@ def test_beyond_the_capacity(vm, level, disks, copies, more):
     assert array.bits()["unwritten"] == unwritten + MOST - 16384 - 1
 
 
+@pytest.mark.long
+@pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="10G"), memory="1G")
+@pytest.mark.parametrize("level, disks, copies", [(1, 2, 1), (10, 4, 2), (5, 3, 1)])
+def test_beyond_the_capacity_without_the_bitmap(vm, level, disks, copies):
+    """What the refusal advises: the bitmap goes, and the array grows to where it was not let."""
+    array = vm.create_array(level=level, disks=disks, size=(128 << 10) // copies,
+                            chunk=64 if level != 1 else None)
+    content = Content(array, mib=8)
+    content.write(array.size() // 512 - CHUNK, CHUNK)
+    array.flush()
+    kib = 9000000
+    grow = f"mdadm --grow {array} --size={kib}"
+    before, mark = array.size(), vm.log.size()
+    assert vm.run(grow, check=False).rc != 0
+    assert "remove it first (mdadm --grow --bitmap=none)" in vm.dmesg(mark)
+    assert array.size() == before
+    array.remove_bitmap()
+    assert not array.has("llbitmap")
+    array.wait_sync()
+    vm.run(f"{grow} --assume-clean")        # the members are empty; a resync would take minutes
+    array.wait_sync()
+    for _ in range(2):
+        assert int(array.get("component_size")) == kib
+        assert array.size() == before // ((128 << 10) // copies) * kib
+        content.write(before // 512, CHUNK)
+        content.write(array.size() // 512 - CHUNK, CHUNK)
+        assert content.wrong() == []
+        array.stop()
+        array.assemble()
+    assert content.wrong() == []
+
+
 def test_while_a_sync_runs(vm):
     """md does not do it then, and nothing changes."""
     array = vm.create_array(level=1, disks=2, size=102400)
