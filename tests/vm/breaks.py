@@ -177,10 +177,10 @@ BREAKS = {
         "md-llbitmap-sync.c", "\t\tunsigned long end = llb_synced_to(llb);",
         "\t\tunsigned long end = llb->chunks;", "test_members.py::test_recovery_is_interrupted"),
     "member-at-hand-not-held": (
-        "md-llbitmap-io.c", "\t\t\tatomic_inc(&rdev->nr_pending);\n\t\t\trcu_read_unlock();\n"
-        "\t\t\tif (prev)\n\t\t\t\trdev_dec_pending(prev, mddev);\n",
-        "\t\t\trcu_read_unlock();\n",
+        "md-llbitmap-io.c", "\t\tatomic_inc(&rdev->nr_pending);\n", "",
         "test_members.py::test_member_that_goes_while_it_is_flushed",
+        ("md-llbitmap-io.c", "\t\t\tif (prev)\n\t\t\t\trdev_dec_pending(prev, mddev);\n", ""),
+        ("md-llbitmap-io.c", "\t\trdev_dec_pending(rdev, mddev);\n\t}\n", "\t}\n"),
         ("md-llbitmap-io.c", "\trcu_read_unlock();\n\tif (prev)\n\t\trdev_dec_pending(prev, mddev);\n",
          "\trcu_read_unlock();\n")),
     "superblock-not-waited-for": (
