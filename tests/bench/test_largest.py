@@ -28,7 +28,7 @@ def test_assembling(vm):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3)])
 def test_sync_pass_with_nothing_to_do(vm, level, disks):
     largest.load_ramdisks(vm, disks)
     half, whole = (largest.sync_pass(vm, chunks, level, disks)
