@@ -4,7 +4,7 @@
 BUILD_DEPS += build-essential pahole xz-utils perl
 # What make mdadm needs.
 BUILD_DEPS += dpkg-dev debian-archive-keyring libudev-dev
-# What only some verbs need: those that build a kernel, and check-series.
+# What only some verbs need: those that build (some of) a kernel, and check-series.
 KERNEL_DEPS := bc bison flex libelf-dev libssl-dev python3
 SERIES_DEPS := python3-docutils sparse
 
@@ -43,7 +43,7 @@ check-kernel-patch: ## the series and its tree agree; checkpatch is content
 	$(Q)kernel-patch/check-series agree
 	$(Q)kernel-patch/check-series style
 
-check-series: series-deps ## every patch of the series builds, lint is content (BOOT=1: and boots)
+check-series: series-deps kernel-deps ## every patch of the series builds, lint is content (BOOT=1: and boots)
 	$(call say,CHECK,each patch builds)
 	$(Q)kernel-patch/check-series builds
 	$(call say,CHECK,sparse and W=1)

@@ -3,6 +3,10 @@
 
 Not the time but the number of requests counts here, so disks are real ones, of the VM, and the
 clock is the usual one: a bitmap write must take its time for others to come meanwhile.
+
+A bitmap write is a bio to the bitmap's area of one member, of one page or of several neighbours. It
+is held against what else is written to that member, data and parity: where a member gets only some of
+the array's writes, as on RAID10 with four, that asks for more than against those of the array.
 """
 import random
 import re
@@ -16,22 +20,22 @@ from vmtest.parity import ParityLayout
 
 CHUNKS = 10_000
 DEPTH = 32
-MOST = 10               # bitmap writes for 100 data writes, of those that one member gets
+MOST = 10               # bitmap writes for 100 others, of those that one member gets
 CRASH_MOST = 1.5        # bytes resynced after a crash, for those of the chunks written to
 MIDDLE = 0.4            # when the crash comes; tests have other moments as well
-LEVELS = {1: 2, 10: 2, 5: 3, 6: 4}      # members
+ARRAYS = [(1, 2), (10, 2), (10, 4), (5, 3), (6, 4)]     # level, members
 CHUNK_KIB = 64          # of the bitmap, and of the stripes where there is parity
 
-VM = {"disks": max(LEVELS.values()), "disk": DiskOptions(size="680M"), "cpus": 2, "memory": "1G"}   # for VMOptions
+VM = {"disks": max(disks for _, disks in ARRAYS), "disk": DiskOptions(size="680M"), "cpus": 2, "memory": "1G"}   # for VMOptions
 
 TRACING = "/sys/kernel/tracing/events/block/block_bio_queue"
 BITMAPS = {"classic": ("internal", ["--bitmap-chunk=64K"]), "llbitmap": ("lockless", [])}
 
 
-def create(vm, level, bitmap="llbitmap"):
+def create(vm, level, disks, bitmap="llbitmap"):
     """An array of Clean chunks that nobody cleans, and on which md writes nothing by itself."""
     word, extra = BITMAPS[bitmap]
-    array = vm.create_array(level=level, disks=LEVELS[level], bitmap=word, extra=extra,
+    array = vm.create_array(level=level, disks=disks, bitmap=word, extra=extra,
                             chunk=CHUNK_KIB if level in PARITY else None)
     array.set("safe_mode_delay", 0)
     if bitmap == "llbitmap":
@@ -126,7 +130,7 @@ def area(array):
 
 
 def count(vm, array, depth=DEPTH):
-    """BioCount of a member while all chunks are written to for the first time."""
+    """BioCount of the first member while all chunks are written to for the first time."""
     load = Load(vm, array)
     with BioCount(vm, array.members[0], area(array)) as bios:
         load.run(depth)
@@ -140,7 +144,9 @@ def writes_to_first_member(array, load):
     """Of data, and of parity."""
     image = array.member_images()[0]
     if image.level not in PARITY:
-        return len(load.order)
+        layout = array.layout()
+        return sum(image.role in dict(layout.copies(load.offset(chunk) // 512))
+                   for chunk in load.order)
     layout = ParityLayout.of_member(image)
     return sum(image.role in (layout.place(load.offset(chunk) // 512)[0], *layout.roles(chunk)[1:])
                for chunk in load.order)
@@ -156,16 +162,18 @@ def cut(vm, array, load, share):
         assert time.monotonic() < deadline, writer.output()
     vm.power_cut()
     written, unequal = set(), set()
-    images = array.member_images()
-    layout = ParityLayout.of_member(images[0]) if images[0].level in PARITY else None
+    images = {image.role: image for image in array.member_images()}
+    parity = ParityLayout.of_member(images[0]) if images[0].level in PARITY else None
     for chunk in load.order:
         sector = load.offset(chunk) // 512
-        if layout:
-            _, sector = layout.place(sector)
-        blocks = {image.role: image.data(sector, 8) for image in images}
+        if parity:
+            places = dict.fromkeys(images, parity.place(sector)[1])
+        else:
+            places = dict(array.layout().copies(sector))
+        blocks = {role: images[role].data(where, 8) for role, where in places.items()}
         if set(blocks.values()) != {bytes(4096)}:
             written.add(chunk)
-        if not (layout.parity_is_right(blocks, chunk) if layout
+        if not (parity.parity_is_right(blocks, chunk) if parity
                 else len(set(blocks.values())) == 1):
             unequal.add(chunk)
     assert share * CHUNKS / 2 < len(written) < CHUNKS, "not in the middle of the load"
@@ -173,21 +181,24 @@ def cut(vm, array, load, share):
 
 
 def bytes_read(vm, members):
-    """Of the member that was read most."""
-    return max(int(vm.read(f"/sys/block/{str(member).rpartition('/')[2]}/stat").split()[2]) * 512
-               for member in members)
+    """Of each of them."""
+    return [int(vm.read(f"/sys/block/{str(member).rpartition('/')[2]}/stat").split()[2]) * 512
+            for member in members]
 
 
 def resynced(vm, array):
-    """Bytes that are resynced once it is assembled, right after a boot: a resync reads them from one
-    member (RAID1) or all of them (the other levels), and hardly anything else is read."""
+    """Bytes that are resynced once it is assembled, right after a boot. Hardly anything else is read
+    but what a resync reads: one member (RAID1), all of them, or all copies (RAID10)."""
     array.bring_up()
-    return bytes_read(vm, array.members)
+    read = bytes_read(vm, array.members)
+    if array.member_images()[0].level == 10:
+        return sum(read) / len(array.layout().copies(0))
+    return max(read)
 
 
-def crash_cost(vm, level, bitmap):
+def crash_cost(vm, level, disks, bitmap):
     """Bytes resynced after a crash, for each byte of the chunks that were written to before."""
-    array = create(vm, level, bitmap)
+    array = create(vm, level, disks, bitmap)
     load = Load(vm, array)
     written, unequal = cut(vm, array, load, MIDDLE)
     reboot(vm, array)
@@ -200,16 +211,17 @@ def crash_cost(vm, level, bitmap):
 
 def measure(vm, quick):
     load = f"first writes to {CHUNKS} Clean chunks, iodepth {DEPTH}"
-    for level in LEVELS:
+    for level, disks in ARRAYS:
+        name = f"RAID{level}, {disks} members"
         shares = {}
         for bitmap in BITMAPS:
-            array = create(vm, level, bitmap)
+            array = create(vm, level, disks, bitmap)
             shares[bitmap] = count(vm, array).share
             array.destroy()
-        yield Figure(f"{load}, RAID{level}",
-                     "bitmap writes per 100, on one member", shares["llbitmap"], MOST,
+        yield Figure(f"{load}, {name}",
+                     "bitmap writes of a member per 100 others to it", shares["llbitmap"], MOST,
                      Load.command(), classic=shares["classic"], digits=1)
-        costs = {bitmap: crash_cost(vm, level, bitmap) for bitmap in BITMAPS}
-        yield Figure(f"{load}, power cut at {MIDDLE:.0%}, RAID{level}",
+        costs = {bitmap: crash_cost(vm, level, disks, bitmap) for bitmap in BITMAPS}
+        yield Figure(f"{load}, power cut at {MIDDLE:.0%}, {name}",
                      "bytes resynced per byte of the chunks written to", costs["llbitmap"],
                      CRASH_MOST, Load.command(), classic=costs["classic"], digits=2)

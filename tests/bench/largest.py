@@ -11,8 +11,11 @@ BYTES_PER_CHUNK = 1.1       # of memory, and
 BYTES_MORE = 64 << 10
 ASSEMBLE_MOST = 20e6        # instructions above none
 SYNC_MOST = 2.2             # twice the chunks, at most so many times the instructions
+SYNC_LEAST = 1.8            # ... and at least, where it goes from chunk to chunk
 PASS_MOST = 10e6            # instructions of a pass over all of them
 ARRAYS = 8                  # for memory: what other parts of the kernel take or free counts less
+SEVERAL = 3                 # members, and
+FOUR_CPUS = {"disks": 0, "cpus": 4, "memory": "2G"}     # for VMOptions: where each CPU has its share
 
 MEMBER_KIB = (CHUNKS * CHUNK_KIB) + (64 << 10)
 VM = ramdisks.ICOUNT
@@ -38,14 +41,17 @@ def busy(vm, command):
 
 def load_ramdisks(vm, count):
     vm.run(f"rmmod brd 2>/dev/null; modprobe brd rd_nr={count} rd_size={MEMBER_KIB}"
-           " && modprobe -a raid1 raid10")
+           " && modprobe -a raid1 raid10 raid456")
 
 
-def create(vm, bitmap, chunks=CHUNKS, members=(0, 1)):
-    """RAID1 with so many chunks, all of them Clean."""
-    array = vm.create_array(level=1, disks=len(members), bitmap=ramdisks.BITMAPS[bitmap],
-                            size=chunks * CHUNK_KIB, members=[f"/dev/ram{i}" for i in members],
-                            extra=["--force"])
+def create(vm, bitmap, chunks=CHUNKS, members=(0, 1), level=1):
+    """An array with so many chunks, all of them Clean."""
+    size = chunks * CHUNK_KIB
+    if level == 10:     # its bitmap counts the sectors of the array, of which each is there twice
+        size = size * 2 // len(members)
+    array = vm.create_array(level=level, disks=len(members), bitmap=ramdisks.BITMAPS[bitmap],
+                            size=size, chunk=None if level == 1 else CHUNK_KIB,
+                            members=[f"/dev/ram{i}" for i in members], extra=["--force"])
     if bitmap == "llbitmap" and array.metadata()["chunks"] != chunks:
         raise RuntimeError(f"{array.metadata()} for {chunks} chunks")
     return array
@@ -62,14 +68,15 @@ def memory_used(vm):
     return (int(info["MemTotal"]) - int(info["MemFree"]) - 4 * kept) << 10
 
 
-def memory_of(vm, bitmap):
+def memory_of(vm, bitmap, disks):
     """Bytes that an assembled array takes, more than a stopped one."""
-    arrays = [create(vm, bitmap, members=[i]) for i in range(ARRAYS)]
+    arrays = [create(vm, bitmap, members=range(i * disks, (i + 1) * disks)) for i in range(ARRAYS)]
     vm.run("; ".join(f"mdadm --stop {array}" for array in arrays))
     taken = []
     for _ in range(3):      # slabs fill up once
         stopped = memory_used(vm)
-        vm.run(" && ".join(f"mdadm --assemble {array} {array.members[0]}" for array in arrays))
+        vm.run(" && ".join(f"mdadm --assemble {array} {' '.join(array.members)}"
+                           for array in arrays))
         if bitmap == "llbitmap":
             assert all(array.metadata()["chunks"] == CHUNKS for array in arrays)
         taken.append((memory_used(vm) - stopped) / ARRAYS)
@@ -79,10 +86,11 @@ def memory_of(vm, bitmap):
     return sorted(taken)[1]
 
 
-def memory(vm):
-    load_ramdisks(vm, ARRAYS)
-    none = memory_of(vm, "none")
-    return none, *(memory_of(vm, bitmap) - none for bitmap in ("classic", "llbitmap"))
+def memory(vm, disks=1):
+    """Bytes of an array without bitmap, and how many more one with each kind takes."""
+    load_ramdisks(vm, ARRAYS * disks)
+    none = memory_of(vm, "none", disks)
+    return none, *(memory_of(vm, bitmap, disks) - none for bitmap in ("classic", "llbitmap"))
 
 
 # -- assembling -------------------------------------------------------------------------------
@@ -99,29 +107,50 @@ def assemble_of(vm, bitmap):
 
 # -- a sync pass that has nothing to do -------------------------------------------------------
 
-def sync_time(log):
+def sync_time(log, what):
     """Nanoseconds, which are instructions, between the lines with which md begins and ends it."""
-    times = [re.search(rf"^\[ *(\d+)\.(\d{{6}})\] md: .*{words}", log, re.MULTILINE)
-             for words in ("resync of RAID array", "resync done")]
-    if None in times:
-        raise RuntimeError(f"there was no resync: {log}")
-    begin, end = (int(time[1]) * 10**9 + int(time[2]) * 1000 for time in times)
+    found = [re.findall(rf"^\[ *(\d+)\.(\d{{6}})\] md: .*{words}", log, re.MULTILINE)
+             for words in (f"{what} of RAID array", f"{what} done")]
+    if [len(times) for times in found] != [1, 1]:
+        raise RuntimeError(f"there was not one {what}: {log}")
+    begin, end = (int(seconds) * 10**9 + int(micro) * 1000 for (seconds, micro), in found)
     return end - begin
 
 
-def sync_pass(vm, chunks):
+def nothing_to_sync(array, chunks):
+    if array.bits()["clean"] != chunks:
+        raise RuntimeError(f"there was something to sync: {array.bits()}")
+
+
+def sync_pass(vm, chunks, level=1, disks=2):
     """Instructions of a resync over so many Clean chunks. It does no I/O, so it never sleeps."""
-    array = create(vm, "llbitmap", chunks)
+    array = create(vm, "llbitmap", chunks, range(disks), level)
     members = " ".join(array.members)
     vm.run(f"mdadm --stop {array} && dmesg --clear"
            f" && mdadm --assemble --update=resync {array} {members}")
     array.readwrite()
     array.wait_sync()
     log = vm.run("dmesg").stdout
-    if array.bits()["clean"] != chunks:
-        raise RuntimeError(f"there was something to sync: {array.bits()}")
+    nothing_to_sync(array, chunks)
     array.destroy()
-    return sync_time(log)
+    return sync_time(log, "resync")
+
+
+def recovery_pass(vm, chunks, level, disks):
+    """The same of a recovery, of a member that comes back and has missed nothing."""
+    array = create(vm, "llbitmap", chunks, range(disks), level)
+    member = array.members[-1]
+    array.fail(member)
+    array.remove(member)
+    vm.run("dmesg --clear")
+    array.re_add(member)
+    array.wait_sync()
+    log = vm.run("dmesg").stdout
+    nothing_to_sync(array, chunks)
+    if array.degraded():
+        raise RuntimeError(f"the member did not come back: {log}")
+    array.destroy()
+    return sync_time(log, "recover")
 
 
 def measure(vm, quick):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """First writes to Clean chunks share bitmap writes, and a crash among them costs no more for it."""
 import contextlib
+import os
+import random
 import statistics
 
 import pytest
@@ -11,20 +13,26 @@ from support import (TRACING, Trace, begin_write, held, keep_active, mapped_memb
                      wait_until)
 
 pytestmark = pytest.mark.vm(**cold.VM)
-EACH_LEVEL = cases("level", 1, long=[10, 5, 6])
+EACH_ARRAY = cases("level, disks", cold.ARRAYS[0], long=cold.ARRAYS[1:])
+SEED = int(os.environ.get("COLD_SEED") or random.randrange(1 << 30))
 
 
-@EACH_LEVEL
-def test_share_of_bitmap_writes(vm, level):
-    array = cold.create(vm, level)
+@EACH_ARRAY
+def test_share_of_bitmap_writes(vm, level, disks):
+    """The median of three runs: a busy machine makes fewer writers come together."""
+    array = cold.create(vm, level, disks)
     shares = []
-    while not shares or shares[-1] > cold.MOST and len(shares) < 3:
-        array.flush()       # all Clean again. A busy machine only makes fewer writers come together
+    # two runs that agree have decided what the median is
+    while max(sum(share <= cold.MOST for share in shares),
+              sum(share > cold.MOST for share in shares)) < 2:
+        array.flush()       # all Clean again
         bios = cold.count(vm, array)
         assert array.bits()["dirty"] == cold.CHUNKS
-        print(f"RAID{level}: {bios.bitmap} bitmap writes for {bios.data} data writes")
+        print(f"RAID{level}, {disks} members: one got {bios.bitmap} bitmap writes and {bios.data} "
+              f"others: {bios.share:.1f} for 100 of these, "
+              f"{100 * bios.bitmap / cold.CHUNKS:.1f} for 100 writes to the array")
         shares.append(bios.share)
-    assert min(shares) <= cold.MOST
+    assert sum(share <= cold.MOST for share in shares) == 2, shares
 
 
 def test_neighbouring_pages_in_one_write(vm):
@@ -66,7 +74,7 @@ def switches(vm, thread):
 def test_lone_writer_waits_for_nobody(vm):
     """Its bitmap write begins at once: the array's thread, which is woken for it, does not sleep
     before. How long it sleeps, beside how long a write takes, says less on a slow machine."""
-    array = cold.create(vm, 1)
+    array = cold.create(vm, 1, 2)
     load = cold.Load(vm, array)
     load.run()     # many at once before
     array.flush()
@@ -90,12 +98,16 @@ def test_lone_writer_waits_for_nobody(vm):
     assert with_sleep < len(waits) / 2
 
 
-@EACH_LEVEL
+@EACH_ARRAY
 @pytest.mark.parametrize("share", [pytest.param(0.02, marks=pytest.mark.long), 0.4,
-                                   pytest.param(0.8, marks=pytest.mark.long)])
-def test_power_cut(vm, level, share):
+                                   pytest.param(0.8, marks=pytest.mark.long),
+                                   pytest.param(None, marks=pytest.mark.long, id="drawn")])
+def test_power_cut(vm, level, disks, share):
     """What is synced afterwards is what was written to, and what was about to be."""
-    array = cold.create(vm, level)
+    if share is None:
+        share = random.Random(f"{SEED} {level} {disks}").uniform(0.02, 0.8)
+        print(f"COLD_SEED={SEED}: power fails at {share:.1%}")
+    array = cold.create(vm, level, disks)
     load = cold.Load(vm, array, seed=level)
     written, unequal = cold.cut(vm, array, load, share)
 
@@ -103,7 +115,7 @@ def test_power_cut(vm, level, share):
     with Trace(vm) as trace:
         read = cold.resynced(vm, array)
     synced = set(trace.chunks("Startsync"))
-    print(f"RAID{level}: {len(written)} chunks written to, {len(unequal)} of them unequal, "
+    print(f"RAID{level}, {disks} members: {len(written)} chunks written to, {len(unequal)} of them unequal, "
           f"{len(synced)} resynced: {len(synced) / len(written):.3f}; {read / 65536:.1f} read")
     assert unequal <= synced
     assert len(synced) <= cold.CRASH_MOST * len(written)
