@@ -121,10 +121,16 @@ BREAKS = {
         "md.c", "\t    failed_member_seems_current(mddev) ||\n", "",
         "test_faults.py::test_member_fails_as_the_array_goes_clean"),
     "sync-ends-at-each-skip": (
-        "raid10.c", "\tmax_sector = sync_end;\n", "",
+        "raid10.c", "\t*skipped = 1;\n\treturn max_sector - sector_nr;\n",
+        "\tmddev->bitmap_ops->close_sync(mddev);\n\t*skipped = 1;\n\treturn max_sector - sector_nr;\n",
         "test_members.py::test_re_add_copies_what_was_written "
         "test_endsync.py::test_what_cannot_be_synced_is_left_alone",
-        ("raid10.c", "\t\t\tif (chunks_skipped < 0 && all_skip) {", "\t\t\tif (false) {")),
+        ("raid10.c", "\t\t\tif (!must_sync) {\n",
+         "\t\t\tif (!must_sync) {\n\t\t\t\tmddev->bitmap_ops->close_sync(mddev);\n")),
+    "sync-ends-after-some-skips": (
+        "raid10.c", "\t*skipped = 1;\n\treturn max_sector - sector_nr;\n",
+        "\t*skipped = 1;\n\treturn sync_end - sector_nr;\n",
+        "test_endsync.py::test_resync_without_a_member"),
     "reader-waits-for-ever": (
         "md-llbitmap.c", "\tstats->behind_wait = wq_has_sleeper(&llb->behind_wait);\n", "",
         "test_behind.py::test_reader_does_not_wait_for_ever"),

@@ -147,3 +147,28 @@ def test_what_cannot_be_synced_is_left_alone(vm, make):
     wait_until(vm, lambda: states(array, 20, 1) == ["Clean"])
     array.wait_sync()
     assert states(array, 8, 1) == ["NeedSync"]
+
+
+@pytest.mark.parametrize("bitmap", [pytest.param("none", marks=pytest.mark.long), "lockless"])
+def test_resync_without_a_member(vm, bitmap):
+    """What lies behind a place that has one copy only is resynced, too."""
+    array = vm.create_array(level=10, disks=4, chunk=512, size=65536, bitmap=bitmap)
+    vm.run(f"dd if=/dev/urandom of={array} bs=1M oflag=direct status=none", check=False)
+    pair = [image for image in array.member_images() if image.role >= 2]
+    array.fail(array.members[0])
+    array.remove(array.members[0])
+    far = 60000                             # member sector
+    with open(pair[1].path, "r+b") as file:
+        file.seek((pair[1].data_offset + far) * 512)
+        file.write(b"\x99" * 4096)
+    vm.run(["blockdev", "--flushbufs", array.members[3]])
+    if bitmap == "none":
+        array.set("sync_action", "repair")
+    else:
+        array.set("llbitmap/mark", f"0-{array.metadata()['chunks'] - 1}")
+        array.wait_bits(lambda bits: bits["syncing"] == 0 and bits["dirty"] > 0)
+    array.wait_sync()
+    assert pair[0].data(far, 8) == pair[1].data(far, 8) != b"\x99" * 4096
+    if bitmap != "none":
+        bits = array.bits()
+        assert bits["dirty"] == bits["need sync"], "half of the chunks have one copy only"
