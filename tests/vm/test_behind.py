@@ -8,9 +8,9 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, HOLD, Trace, begin_flush, begin_write, held, mapped_members, on_disk, states,
-                     wait_until, wait_until_in, write)
-from test_bad_blocks import move_log
+from support import (AREA_BEGIN, HOLD, Trace, begin_flush, begin_write, held, mapped_members, on_disk,
+                     states, wait_until, wait_until_in, write)
+from test_bad_blocks import give_log
 from test_write import BLOCK
 from vmtest import DiskOptions
 
@@ -121,9 +121,7 @@ def test_reader_does_not_wait_for_ever(vm):
     """A read that only the slow member can serve waits for what is behind; nothing gets behind
     meanwhile, or the read would wait as long as somebody writes."""
     array, members = behind_array(vm)
-    array.stop()
-    move_log(vm, array)
-    array.assemble()
+    give_log(vm, array)
     array.set("safe_mode_delay", 0)
     write(vm, array, 4096)
     array.flush()

@@ -6,7 +6,7 @@ import pytest
 from order import data_writes
 from levels import cases
 from support import Mapped, Trace, hot_add, keep_active, mapped_members, states, wait_until
-from test_bad_blocks import move_log
+from test_bad_blocks import give_log
 from test_write import BLOCK
 from vmtest import DiskOptions
 
@@ -109,9 +109,7 @@ def with_a_bad_block_behind_them(vm):
     nothing = Mapped(vm, "nothing", vm.disks[0])
     nothing.load((0, nothing.sectors, "error", ""))
     array = with_unreadable_copies(vm)
-    array.stop()
-    move_log(vm, array)
-    array.bring_up()
+    give_log(vm, array)
     images = array.member_images()
     for role, where in array.layout().copies(8 * CHUNK):
         array.members[role].load((images[role].data_offset + where, CHUNK, "delay",
@@ -154,21 +152,21 @@ def test_resync_without_a_member(vm, bitmap):
     """What lies behind a place that has one copy only is resynced, too."""
     array = vm.create_array(level=10, disks=4, chunk=512, size=65536, bitmap=bitmap)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M oflag=direct status=none", check=False)
-    pair = [image for image in array.member_images() if image.role >= 2]
     array.fail(array.members[0])
     array.remove(array.members[0])
-    far = 60000                             # member sector
-    with open(pair[1].path, "r+b") as file:
-        file.seek((pair[1].data_offset + far) * 512)
-        file.write(b"\x99" * 4096)
-    vm.run(["blockdev", "--flushbufs", array.members[3]])
+    last = array.size() // 512 // CHUNK - 1
+    copies = array.layout().copies(last * CHUNK)
+    assert {role for role, _ in copies} == {2, 3}
+    make_unequal(vm, array, last)
     if bitmap == "none":
         array.set("sync_action", "repair")
     else:
         array.set("llbitmap/mark", f"0-{array.metadata()['chunks'] - 1}")
         array.wait_bits(lambda bits: bits["syncing"] == 0 and bits["dirty"] > 0)
     array.wait_sync()
-    assert pair[0].data(far, 8) == pair[1].data(far, 8) != b"\x99" * 4096
+    images = array.member_images()
+    one, other = (images[role].data(where, CHUNK) for role, where in copies)
+    assert one == other != b"\x99" * (CHUNK * 512)
     if bitmap != "none":
         bits = array.bits()
         assert bits["dirty"] == bits["need sync"], "half of the chunks have one copy only"
