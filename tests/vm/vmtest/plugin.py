@@ -31,6 +31,14 @@ def pytest_configure(config):
                             "match lines of the kernel log, which then are no trouble")
 
 
+def pytest_collection_modifyitems(items):
+    """Reports say of which RAID level a case is."""
+    for item in items:
+        level = getattr(getattr(item, "callspec", None), "params", {}).get("level")
+        if level is not None:
+            item.user_properties.append(("level", level))
+
+
 # -- fixtures -----------------------------------------------------------------------------------
 
 @pytest.fixture(scope="session")
