@@ -234,11 +234,15 @@ class Judge:
         taken back by them."""
         before = frozenset().union(self.trusted, *self._returning.values())
         self._fresh, self._returning = {}, {}
+        if not self._readings:
+            return
         for reader, supers, good in self._readings:
             self._check_enough(reader, supers, good)
             events = max((supers[member].events for member in good), default=0)
             for member in good:
                 self._take_bitmap(member, supers, good, events)
+        durable, _, good = self._readings[0]
+        self._assembled |= self.array.enough(good) and self._has_bitmap(durable, good)
         joined |= frozenset().union(*self._returning.values()) - before
         if not joined:
             return
@@ -264,15 +268,16 @@ class Judge:
                 may_return(supers, good, cleared)
 
     def _check_enough(self, reader, supers, good):
-        has_bitmap = any(is_ours(self.array.bitmap_of(reader(self.media[member]))) for member in good)
         if not self._assembled:
-            self._assembled = self.array.enough(good) and has_bitmap
-            return
+            return              # it is only being created
         self.checked["enough"] += 1
         if not self.array.enough(good):
             self._report("enough", 0, too_few(supers, good))
-        elif not has_bitmap:
+        elif not self._has_bitmap(reader, good):
             self._report("enough", 0, f"none of disks {sorted(good)} has a bitmap")
+
+    def _has_bitmap(self, reader, members):
+        return any(is_ours(self.array.bitmap_of(reader(self.media[member]))) for member in members)
 
     def _shrink(self, sectors):
         """What is behind the new end is promised to nobody."""
