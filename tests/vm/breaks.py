@@ -363,6 +363,22 @@ BREAKS = {
         "md-llbitmap.c", "(llb_count(llb, LLB_DIRTY) || llb_count(llb, LLB_NEEDSYNC))",
         "llb_count(llb, LLB_DIRTY)",
         "test_members.py::test_degraded_no_more_without_a_recovery"),
+    "member-to-be-filled-is-read": (
+        "raid1.c", "\t\t    rdev_in_recovery(rdev, r1_bio) ||\n\t\t    test_bit(WriteMostly, &rdev->flags))",
+        "\t\t    test_bit(WriteMostly, &rdev->flags))",
+        "test_members.py::test_member_that_is_to_be_filled_is_not_read[1-2]"),
+    "write-mostly-is-read-first": (
+        "raid1.c", "\t\t    rdev_in_recovery(rdev, r1_bio) ||\n\t\t    test_bit(WriteMostly, &rdev->flags))",
+        "\t\t    rdev_in_recovery(rdev, r1_bio))",
+        "test_members.py::test_what_is_read_before_a_resync_is_read_behind_it"),
+    "sysfs-re-add-not-asked": (
+        "md.c", "\t\t\t\t\trdev->saved_raid_disk = -1;\n\t\t\t\terr = add_bound_rdev(rdev);",
+        "\t\t\t\t\t;\n\t\t\t\terr = add_bound_rdev(rdev);",
+        "test_interrupted.py::test_half_filled_member_that_failed_and_is_wanted_again[1-2] "
+        "test_interrupted.py::test_half_filled_member_that_failed_and_is_wanted_again[10-3]"),
+    "errors-of-a-batch-dropped": (
+        "raid5.c", "\t\t\t\t(sh->dev[i].flags & R5_WRITE_OUTCOME);", "\t\t\t\t0;",
+        "test_parity_bad_blocks.py::test_write_error_in_a_batch"),
     "half-filled-member-is-a-source": (
         "md-llbitmap.c", "\tif (mddev->level == 10 && llb_member_filling(mddev)) {", "\tif (0) {",
         "test_interrupted.py::test_half_filled_member_is_no_source"),

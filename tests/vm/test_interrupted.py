@@ -2,7 +2,8 @@
 """Stops and starts at moments that md itself hardly expects."""
 import pytest
 
-from support import Trace, write
+from levels import cases, wrong_sectors
+from support import Content, Trace, states, wait_until, write
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, disk=DiskOptions(size="128M"), memory="1G")
@@ -46,6 +47,39 @@ def test_half_filled_member_is_no_source(vm, level):
     array.flush()
     assert array.bits()["need sync"] == 0
     assert array.unequal() == []
+
+
+@cases("level, disks", (1, 2), long=[(10, 3), (5, 3), (6, 4)])
+def test_half_filled_member_that_failed_and_is_wanted_again(vm, level, disks):
+    """By sysfs, which asks no superblock: it had a slot, but never all that is in the array."""
+    array = vm.create_array(level=level, disks=disks)
+    content = Content(array, mib=8)
+    array.flush()
+    member = vm.disks[0]
+    array.fail(member)
+    array.remove(member)
+    vm.run(f"mdadm --zero-superblock {member}; "
+           f"head -c 64M /dev/zero | tr '\\0' '\\377' | dd of={member} bs=1M oflag=direct seek=2 "
+           "iflag=fullblock status=none")
+    array.set("sync_max", 2048)
+    array.add(member)
+    state = f"dev-{str(member)[5:]}"
+    wait_until(vm, lambda: array.get("sync_completed").startswith("2048 "))
+    array.set(f"{state}/state", "faulty")
+    array.set("sync_max", "max")
+    wait_until(vm, lambda: array.get(f"{state}/slot") == "none")
+    # a sync that came to its end is no excuse
+    array.set("sync_action", "check")
+    array.wait_sync()
+    array.set(f"{state}/state", "re-add")
+    wait_until(vm, lambda: array.degraded() == 0)
+    array.wait_sync()
+    array.flush()
+    assert content.wrong() == []
+    written = {chunk for chunk, one in enumerate(states(array)) if one != "Unwritten"}
+    chunk = array.member_images()[0].bitmap().chunksize
+    assert {sector // chunk for first, last in wrong_sectors(array)
+            for sector in range(first, last + 1)} & written == set()
 
 
 def test_nothing_is_stored_before_the_load_decided(vm):

@@ -6,9 +6,9 @@ On a member the bad block has old data or none; who looks from outside counts it
 """
 import pytest
 
-from levels import cases
+from levels import cases, wrong_sectors
 from oracle import Plan, wrong
-from support import mapped_members, reboot, states, wait_until
+from support import Content, mapped_members, reboot, states, wait_until
 from test_bad_blocks import LOG_OUTSIDE, bad_blocks, log_of, read_back, with_log
 from test_parity import (CHUNK, KIB, ORACLE, all_comes_back, litter, parity_is_right, perform, resync,
                          verify)
@@ -258,3 +258,28 @@ def test_recovery_beside_a_bad_block(vm, level, disks):
     finally:
         member.plain()
         array.members.append(lost)
+
+
+@cases("level, disks", (5, 3), long=[(4, 3), (6, 4)])
+def test_write_error_in_a_batch(vm, level, disks):
+    """Whole stripes are written together. The error of each counts, not that of the first alone: a
+    member without a log, as here, has to go."""
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, chunk=64, size=24576)
+    content = Content(array, mib=4)
+    array.flush()
+    data, stripe = array.member_images()[0].data_offset, 8
+    member = members[1]
+    member.fail(data + 64 * 2 + 3 * stripe, 2 * stripe)     # in the second RAID chunk
+    content.write(0, 4096, pattern=0x33)
+    member.plain()
+    array.flush()
+    assert "faulty" in array.member_state(member), "it has old data, and nobody knows"
+    assert content.wrong() == []
+    array.remove(member)
+    array.re_add(member)
+    array.wait_sync()
+    array.flush()
+    assert array.degraded() == 0 and array.bits()["need sync"] == 0
+    assert content.wrong() == []
+    assert wrong_sectors(array) == []
