@@ -335,7 +335,8 @@ BREAKS = {
         "raid1.c", "raid1_write_sb_for_parked(conf->mddev)", "(void)0",
         "test_faults.py::test_read_error_while_writes_wait_for_the_superblock"),
     "unread-chunk-counts-as-synced": (
-        "raid10.c", "\t\tif (mddev->bitmap_ops->sync_error)\n", "\t\tif (0)\n",
+        "raid10.c", "known to be equal */\n\t\tif (mddev->bitmap_ops->sync_error)\n",
+        "known to be equal */\n\t\tif (0)\n",
         "test_faults.py::test_resync_that_can_read_no_copy"),
     "unsynced-stripes-count-as-synced": (
         "raid5.c", "\tBUG_ON(sh->batch_head);\n\traid5_not_synced(conf->mddev, sh->sector, RAID5_STRIPE_SECTORS(conf));\n",
@@ -380,8 +381,23 @@ BREAKS = {
         "raid5.c", "\t\t\t\t(sh->dev[i].flags & R5_WRITE_OUTCOME);", "\t\t\t\t0;",
         "test_parity_bad_blocks.py::test_write_error_in_a_batch"),
     "half-filled-member-is-a-source": (
-        "md-llbitmap.c", "\tif (mddev->level == 10 && llb_member_filling(mddev)) {", "\tif (0) {",
-        "test_interrupted.py::test_half_filled_member_is_no_source"),
+        "md.c", "\treturn mddev->level == 10 && md_bitmap_keeps_needsync(mddev) &&\n"
+        "\t       md_needs_recovery(mddev);", "\treturn false;",
+        "test_interrupted.py::test_half_filled_member_is_no_source[10]"),
+    "any-copy-read-while-filling": (
+        "md-llbitmap.c", "\t\telse\n\t\t\tmddev->resync_offset = 0;\n\t}\n\tWRITE_ONCE(llb->loaded",
+        "\t\telse\n\t\t\tmddev->resync_offset = 0;\n\t\trdev_for_each(rdev, mddev)\n"
+        "\t\t\tif (mddev->level == 10 && rdev->raid_disk >= 0 && !test_bit(In_sync, &rdev->flags)) {\n"
+        "\t\t\t\tmddev->resync_offset = MaxSector;\n\t\t\t\tWRITE_ONCE(llb->want_resync, true);\n\t\t\t}\n"
+        "\t}\n\tWRITE_ONCE(llb->loaded",
+        "test_interrupted.py::test_one_copy_is_read_until_they_are_equal"),
+    "part-of-a-chunk-counts": (
+        "raid10.c", "(test_bit(In_sync, &rdev->flags) ||\n\t\t\t     r10_bio->devs[i].addr < conf->sync_start))",
+        "test_bit(In_sync, &rdev->flags))",
+        "test_interrupted.py::test_resumed_recovery_does_part_of_a_chunk"),
+    "failed-sync-write-counts": (
+        "raid10.c", "\t\t\tif (mddev->bitmap_ops->sync_error)\n", "\t\t\tif (0)\n",
+        "test_endsync.py::test_write_of_a_sync_fails_and_is_not_looked_at_yet"),
     "one-lock-for-all-arrays": (
         "md-llbitmap-commit.c", "&llb->write_mutex", "&llb_write_mutex",
         "test_stacked.py::test_raid1_above_raid1",

@@ -5,7 +5,8 @@ import pytest
 
 from order import data_writes
 from levels import cases
-from support import Mapped, Trace, hot_add, keep_active, mapped_members, states, wait_until
+from support import (HOLD, Content, Mapped, Trace, held, hot_add, keep_active, mapped_members, states,
+                     wait_until)
 from test_bad_blocks import give_log
 from test_write import BLOCK
 from vmtest import DiskOptions
@@ -145,6 +146,56 @@ def test_what_cannot_be_synced_is_left_alone(vm, make):
     wait_until(vm, lambda: states(array, 20, 1) == ["Clean"])
     array.wait_sync()
     assert states(array, 8, 1) == ["NeedSync"]
+
+
+def test_write_of_a_sync_fails_and_is_not_looked_at_yet(vm):
+    """raid10's thread writes superblocks when the sync ends and the daemon cleans: the member that
+    fails for it afterwards would be taken back by the bitmap, without the chunk. raid1 does not call
+    a sync done before its thread has looked."""
+    nothing = Mapped(vm, "nothing", vm.disks[0])
+    nothing.load((0, nothing.sectors, "error", ""))
+    members = mapped_members(vm, 4)
+    array = vm.create_array(level=10, disks=4, members=members, size=65536)
+    content = Content(array, mib=4)
+    array.stop()
+    array.assemble(extra=["--update=no-bbl"])
+    array.readwrite()
+    array.set("llbitmap/barrier_idle", 0)
+    keep_active(vm, array, 16384)
+    array.flush()
+    make_unequal(vm, array, 9)
+    role, where = array.layout().copies(9 * CHUNK)[-1]
+    last = members[role]
+    where += array.member_images()[role].data_offset
+    last.load((where, CHUNK, "delay", f"{last.disk} {where} 0 {nothing} 0 {HOLD}"))
+    with Trace(vm, *BLOCK) as trace:
+        def written(member, sector):
+            return [event for event in trace.recorded("block_bio_queue", dev=member.number)
+                    if event.sector == sector and "W" in event.rwbs]
+
+        array.set("llbitmap/daemon_sleep", 1)
+        array.set("llbitmap/mark", 9)
+        wait_until(vm, lambda: written(last, where))
+        before = len(written(members[0], 8))
+        with held(members[:1], 8, 8):
+            array.set("safe_mode_delay", 0.2)       # was 0: md takes the array for clean now
+            wait_until(vm, lambda: len(written(members[0], 8)) > before)
+            last.plain()
+            wait_until(vm, lambda: [event for event in trace.recorded("transition")
+                                    if event.action in ("Endsync", "Abortsync")])
+            passes = len(trace.recorded("daemon", op="begin"))
+            wait_until(vm, lambda: len(trace.recorded("daemon", op="end")) > passes)
+        wait_until(vm, lambda: "faulty" in array.member_state(last))
+        array.wait_sync()
+    array.remove(last)
+    array.re_add(last)
+    wait_until(vm, lambda: array.degraded() == 0)
+    array.wait_in_sync()
+    array.wait_sync()
+    array.flush()
+    assert array.unequal() == []
+    assert content.wrong() == []
+    assert trace.chunks("Abortsync") == [9] and trace.chunks("Endsync") == []
 
 
 @pytest.mark.parametrize("bitmap", [pytest.param("none", marks=pytest.mark.long), "lockless"])

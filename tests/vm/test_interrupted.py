@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Stops and starts at moments that md itself hardly expects."""
+import re
+
 import pytest
 
 from levels import cases, wrong_sectors
-from support import Content, Trace, states, wait_until, write
+from support import HOLD, Content, Mapped, Trace, reboot, states, wait_until, write
 from vmtest import DiskOptions
+from vmtest.member import Member
 
-pytestmark = pytest.mark.vm(disks=4, disk=DiskOptions(size="128M"), memory="1G")
+CHUNK = 128
+pytestmark = pytest.mark.vm(disks=5, disk=DiskOptions(size="128M"), memory="1G")
 
 
 def pattern(vm, array, word, mebibytes):
@@ -102,3 +106,157 @@ def test_nothing_is_stored_before_the_load_decided(vm):
     first = [event for event in trace.all() if getattr(event, "load", None) == load.load][0]
     assert first is load, f"{first} comes before the load"
     assert array.member_images()[0].bitmap().events_cleared == cleared, "raised while degraded"
+
+
+def fill_to(array, spares, end):
+    """The recovery stands there, and the superblocks of those that are filled say so."""
+    wait_until(array.vm, lambda: array.get("sync_completed").startswith(f"{end} "), 60)
+    array.set("sync_action", "frozen")
+    wait_until(array.vm, lambda: {Member(spare.path).recovery_offset for spare in spares} == {end})
+
+
+def write_in_flight(content, sector, sectors):
+    """The power goes before it ends: old or new, but no longer both."""
+    content.write(sector, sectors)
+    content.forget(sector, sectors)
+
+
+def lose_write(member, sector, sectors):
+    """The power went before it got to the member."""
+    with open(member.path, "r+b") as file:
+        file.seek((Member(member.path).data_offset + sector) * 512)
+        file.write(b"\x99" * 512 * sectors)
+
+
+def torn_pieces(array, spare, end):
+    """(array sector, sector on the member) of RAID chunks that a recovery up to `end` has filled, where
+    the bitmap's chunk begins with one that it has not."""
+    where, role = array.layout(), Member(spare.path).role
+    there = {sector: dict(where.copies(sector)).get(role)
+             for sector in range(0, where.sectors, where.chunk)}
+    return [(sector, at) for sector, at in there.items()
+            if at is not None and at < end <= (there[sector - sector % CHUNK] or 0)]
+
+
+def syncs(vm):
+    """Of this boot, in their order."""
+    return re.findall(r"md: (\w+) of RAID array", vm.run("dmesg").stdout)
+
+
+def assert_all_is_well(array, content):
+    array.flush()
+    assert array.bits()["clean"] + array.bits()["unwritten"] == array.metadata()["chunks"]
+    assert (array.degraded(), array.get("resync_start")) == (0, "none")
+    assert array.unequal() == []
+    assert content.wrong() == []
+
+
+@cases("layout, disks, raid_chunk, end", ("f2", 2, 16, 40960),
+       long=[("f2", 4, 32, 40960), ("o2", 2, 16, 40960 + 32)])
+def test_resumed_recovery_does_part_of_a_chunk(vm, layout, disks, raid_chunk, end):
+    """On a member of a RAID10 the pieces of a chunk are not in the chunk's order: what the recovery
+    had passed before the power cut it does not make equal, though it comes to the chunk's begin."""
+    array = vm.create_array(level=10, disks=disks, layout=layout, chunk=raid_chunk, size=32768)
+    content = Content(array, mib=array.size() >> 20)
+    array.flush()
+    spare = vm.disks[disks]
+    array.fail(vm.disks[1])
+    array.remove(vm.disks[1])
+    array.set("sync_max", end)
+    array.add(spare)
+    fill_to(array, [spare], end)
+    array.members.remove(vm.disks[1])
+
+    pieces = torn_pieces(array, spare, end)
+    for sector, _ in pieces[:1] + pieces[-1:]:
+        write_in_flight(content, sector, 2 * raid_chunk)
+    vm.power_cut()
+    for _, there in pieces[:1] + pieces[-1:]:
+        lose_write(spare, there, 2 * raid_chunk)
+    assert array.layout().unequal(array.member_images()) != []
+
+    reboot(vm, array)
+    array.bring_up()
+    assert_all_is_well(array, content)
+    assert syncs(vm) == ["recover", "resync"]
+
+
+@pytest.mark.long
+def test_members_filled_across_power_cuts(vm):
+    """Two at once, and each time they go on from where they stood."""
+    array = vm.create_array(level=10, disks=4, layout="f2", chunk=32, size=32768)
+    content = Content(array, mib=array.size() >> 20)
+    array.flush()
+    filled = vm.disks[1], vm.disks[3]
+    array.set("sync_action", "frozen")
+    for disk in filled:
+        array.fail(disk)
+        array.remove(disk)
+        vm.run(f"mdadm --zero-superblock {disk}")
+        array.add(disk)
+    for end in (36864, 49152):
+        array.set("sync_max", end)
+        array.readwrite()
+        array.set("sync_action", "idle")
+        fill_to(array, filled, end)
+        torn = [(disk, *torn_pieces(array, disk, end)[0]) for disk in filled]
+        for _, sector, _ in torn:
+            write_in_flight(content, sector, 64)
+        vm.power_cut()
+        for disk, _, there in torn:
+            lose_write(disk, there, 64)
+        reboot(vm, array)
+        array.assemble(extra=["--readonly"])
+    array.readwrite()
+    wait_until(vm, lambda: array.degraded() == 0, 120)
+    array.wait_in_sync()
+    array.wait_sync()
+    assert_all_is_well(array, content)
+    assert syncs(vm) == ["recover", "resync"]
+
+
+@pytest.mark.parametrize("how", ["missing", "replaced"])
+def test_one_copy_is_read_until_they_are_equal(vm, how):
+    """Also while a member of a RAID10 is filled, which comes first, or nothing may be written."""
+    array = vm.create_array(level=10, disks=4, size=32768)
+    content = Content(array, mib=32)
+    array.flush()
+    last, spare = vm.disks[3:5]
+    array.set("sync_max", 32768)
+    if how == "missing":
+        array.fail(last)
+        array.remove(last)
+        array.members.remove(last)
+    array.add(spare)
+    if how == "replaced":
+        vm.run(f"mdadm {array} --replace {last} --with {spare}")
+    fill_to(array, [spare], 32768)
+    torn, other = 3 * CHUNK, 4 * CHUNK
+    assert array.layout().copies(torn) == [(0, torn), (1, torn)]
+    assert array.layout().copies(other) == [(0, other), (1, other)]
+    content.write(torn)
+    vm.power_cut()
+    lose_write(vm.disks[1], torn, 8)
+
+    reboot(vm, array)
+    slow = array.members[0] = Mapped(vm, "slow", vm.disks[0])
+    array.assemble(extra=["--readonly"])
+    read = f"dd if={array} bs=4096 count=1 iflag=direct,skip_bytes status=none skip="
+    first = vm.run(f"{read}{torn * 512} | md5sum").stdout
+    where = Member(slow.path).data_offset + other
+    slow.load((where, 8, "delay", f"{slow.disk} {where} {HOLD}"))
+    with Trace(vm, "block/block_bio_queue") as trace:
+        busy = vm.spawn(f"{read}{other * 512} | md5sum")
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue", dev=slow.number)
+                                if event.sector == where])
+        assert vm.run(f"{read}{torn * 512} | md5sum").stdout == first, "another copy is read"
+        slow.plain()
+        busy.wait()
+    array.readwrite()
+    wait_until(vm, lambda: array.member_state(spare) == ["in_sync"], 120)
+    array.wait_in_sync()
+    array.wait_sync()
+    if how == "replaced":
+        array.members.remove(last)
+    assert_all_is_well(array, content)
+    assert syncs(vm) == ["recover", "resync"]

@@ -56,7 +56,8 @@ class Member:
         self.level, self.layout = struct.unpack_from("<ii", raw, 72)
         self.size, self.chunk_sectors, self.raid_disks = struct.unpack_from("<QII", raw, 80)
         self.bitmap_offset, = struct.unpack_from("<i", raw, 96)
-        self.data_offset, self.data_size, self.super_offset = struct.unpack_from("<QQQ", raw, 128)
+        (self.data_offset, self.data_size, self.super_offset,
+         self.recovery_offset) = struct.unpack_from("<QQQQ", raw, 128)
         self.number, = struct.unpack_from("<I", raw, 160)
         self.bad_block_shift, self.bad_block_sectors, self.bad_block_offset = struct.unpack_from(
             "<BHi", raw, 185)
