@@ -179,6 +179,7 @@ def test_resumed_recovery_does_part_of_a_chunk(vm, layout, disks, raid_chunk, en
     array.bring_up()
     assert_all_is_well(array, content)
     assert syncs(vm) == ["recover", "resync"]
+    array.members.append(vm.disks[1])
 
 
 @pytest.mark.long
@@ -215,9 +216,9 @@ def test_members_filled_across_power_cuts(vm):
     assert syncs(vm) == ["recover", "resync"]
 
 
-@pytest.mark.parametrize("how", ["missing", "replaced"])
-def test_one_copy_is_read_until_they_are_equal(vm, how):
-    """Also while a member of a RAID10 is filled, which comes first, or nothing may be written."""
+def cut_while_filled(vm, how):
+    """A RAID10 of which two copies differ, while a fifth disk is half-filled for the fourth; after the
+    power cut. Also gives what it holds, and the sector."""
     array = vm.create_array(level=10, disks=4, size=32768)
     content = Content(array, mib=32)
     array.flush()
@@ -231,14 +232,22 @@ def test_one_copy_is_read_until_they_are_equal(vm, how):
     if how == "replaced":
         vm.run(f"mdadm {array} --replace {last} --with {spare}")
     fill_to(array, [spare], 32768)
-    torn, other = 3 * CHUNK, 4 * CHUNK
+    torn = 3 * CHUNK
     assert array.layout().copies(torn) == [(0, torn), (1, torn)]
-    assert array.layout().copies(other) == [(0, other), (1, other)]
     content.write(torn)
     vm.power_cut()
     lose_write(vm.disks[1], torn, 8)
-
     reboot(vm, array)
+    return array, content, torn
+
+
+@pytest.mark.parametrize("how", ["missing", "replaced"])
+def test_one_copy_is_read_until_they_are_equal(vm, how):
+    """Also while a member of a RAID10 is filled, which comes first, or nothing may be written."""
+    array, content, torn = cut_while_filled(vm, how)
+    last, spare = vm.disks[3:5]
+    other = torn + CHUNK
+    assert array.layout().copies(other) == [(0, other), (1, other)]
     slow = array.members[0] = Mapped(vm, "slow", vm.disks[0])
     array.assemble(extra=["--readonly"])
     read = f"dd if={array} bs=4096 count=1 iflag=direct,skip_bytes status=none skip="
@@ -260,3 +269,27 @@ def test_one_copy_is_read_until_they_are_equal(vm, how):
         array.members.remove(last)
     assert_all_is_well(array, content)
     assert syncs(vm) == ["recover", "resync"]
+    array.members.append(last)
+
+
+@pytest.mark.long
+def test_member_that_was_to_be_filled_first_fails(vm):
+    """The resync goes on without it, and then another one is filled."""
+    array, content, _ = cut_while_filled(vm, "missing")
+    last, spare = vm.disks[3:5]
+    array.assemble(extra=["--readonly"])
+    array.set("sync_max", 49152)
+    array.readwrite()
+    wait_until(vm, lambda: array.get("sync_completed").startswith("49152 "), 60)
+    vm.run(f"mdadm --zero-superblock {last}")
+    array.fail(spare)
+    array.set("sync_max", "max")        # and wakes it, if it waits there
+    array.remove(spare)
+    array.members.remove(spare)
+    array.add(last)
+    wait_until(vm, lambda: array.degraded() == 0, 120)
+    array.wait_in_sync()
+    array.wait_sync()
+    assert_all_is_well(array, content)
+    assert syncs(vm)[:3] == ["recover", "resync", "recover"]
+    array.members.append(spare)

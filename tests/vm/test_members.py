@@ -534,6 +534,7 @@ def test_more_and_fewer_mirrors_under_load(vm):
     assert len(bitmaps) == 3 and bitmaps[0] == bitmaps[1] == bitmaps[2]
     assert array.unequal() == []
     assert content.wrong() == []
+    array.members.append(vm.disks[0])           # to be emptied
 
 
 def test_member_that_goes_while_it_is_flushed(vm):
