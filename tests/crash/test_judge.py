@@ -8,7 +8,8 @@ import pytest
 from powercut.array import Mirrors, Parities, Super, trusted
 from powercut.crash import CrashTest
 from powercut.log import (DISCARD, DONE, FLUSH, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED,
-                          MARK_MAGIC, SECTOR, SHRINK, WRITE, Entry, pattern)
+                          MARK_MAGIC, MARK_WROTE, SECTOR, SHRINK, WRITE, WROTE, WROTE_BEGIN, Entry,
+                          pattern)
 from powercut.scene import Recording
 from vmtest.geometry import Layout
 from vmtest.member import BITMAP_MAGIC, MD_MAGIC
@@ -42,6 +43,7 @@ class Log:
 
     def __init__(self):
         self.entries = []
+        self.content = {}
         self.states = [UNWRITTEN] * (SIZE // CHUNK)
         self.covers(SIZE)
         self.size(5, SIZE)
@@ -98,6 +100,12 @@ class Log:
         data = MARK.pack(MARK_MAGIC, kind, first, second, third).ljust(SECTOR, b"\0")
         self.done(self.begin(WRITE, MARKS, 0, data))
 
+    def told(self, *writes):
+        """The load was told that they are done: (first sector, sectors, generation, durable)."""
+        data = MARK.pack(MARK_MAGIC, MARK_WROTE, len(writes), 0, 0)[:WROTE_BEGIN]
+        data += b"".join(WROTE.pack(*write) for write in writes)
+        self.done(self.begin(WRITE, MARKS, 0, data.ljust(SECTOR, b"\0")))
+
     def discard(self, first, sectors, members=(0, 1)):
         self.mark(MARK_DISCARD, first, sectors)
         for member in members:
@@ -107,7 +115,7 @@ class Log:
     array = Mirrors([0, 1], Layout(2, SIZE, 0), CHUNK, BITMAP, DATA)
 
     def recording(self):
-        return Recording(self.array, self.entries, self.start, MARKS, "")
+        return Recording(self.array, self.entries, self.start, MARKS, "", self.content)
 
     def judge(self, states=6):
         return CrashTest(self.recording(), 1).run(len(self.entries), states)
@@ -205,6 +213,58 @@ def test_an_older_generation_is_not_flushed_data(log):
     log.data(130, 2, members=[1], flush=True)
     log.mark(MARK_FLUSHED, 2)
     assert log.rules() == [("flushed", 1)]
+
+
+def test_acknowledged_and_on_no_member(log):
+    """The load was told that it is written, and that it is flushed; nobody was sent it."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.told((130, 1, 1, 0), (140, 2, 2, 0))
+    log.mark(MARK_FLUSHED, 2)
+    assert log.rules() == [("flushed", 1)] * 2
+    log.flush([0])          # some more moments
+    assert any("140" in violation.text for violation in log.judge(30).violations)
+    log.state(1, CLEAN)
+    assert ("clean", 1) in log.rules()
+
+
+def test_durable_when_it_is_done(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.flush()
+    log.told((130, 1, 1, 1))
+    assert log.rules() == []
+    log.data(130, 2)
+    log.told((130, 1, 2, 0))
+    assert log.rules() == []
+    log.data(130, 3, members=[0], flush=True)
+    log.data(130, 3, members=[1])
+    log.told((130, 1, 3, 1))
+    assert log.rules() == [("flushed", 1)]
+    log.mark(MARK_FLUSHED, 2)       # an older one: what was promised remains
+    log.flush([0])
+    assert any("generation 3 was flushed" in one.text for one in log.judge(30).violations)
+
+
+def test_told_of_what_is_discarded(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.told((130, 1, 1, 1))
+    log.discard(128, 8)
+    log.flush()
+    log.mark(MARK_FLUSHED, 1)
+    log.state(1, CLEAN)
+    assert log.rules() == [("flushed", 1)]      # when it was told, and not afterwards
+
+
+@pytest.mark.parametrize("read, rules", [({130: 1, 131: "?"}, []), ({130: 0}, [("read", 1)]),
+                                         ({130: "?"}, [("read", 1)]), ({130: 2}, [("read", 1)])])
+def test_read_through_the_array_at_the_end(log, read, rules):
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.told((130, 1, 1, 1))
+    log.content = read
+    assert log.rules() == rules
 
 
 def test_whole_discard(log):

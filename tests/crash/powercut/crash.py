@@ -68,6 +68,7 @@ class CrashTest:
         self.array = recording.array
         self.log = recording.log
         self.start = recording.start    # no states before this entry
+        self.content = recording.content
         self.rng = random.Random(seed)
         self.judge = Judge(recording.array, recording.mark_disk)
         self.seen = set()           # fingerprints of the states that were judged
@@ -100,6 +101,7 @@ class CrashTest:
                 wanted += entry.number in keep
                 for _ in range(each):
                     wanted -= self._one_state(entry.number, wanted > 0)
+        self.judge.read_back(self.content)
         return self
 
     def _one_state(self, position, keep):

@@ -11,16 +11,18 @@ began may be there as well. So each check below holds for all power cuts at that
            RAID4/5/6 the parity of it is not right (promise 2)
   flushed  an fsync has returned, and a copy of what it covers is not durable. A member that was
            failed a moment ago is let off: md leaves it out of the flush at once, with any
-           bitmap or none, and does not wait until the superblocks tell.
+           bitmap or none, and does not wait until the superblocks tell. The same for a write
+           that is to be durable when it is done.
   cover    the superblocks may tell of a larger array than the bitmap of an in-sync member covers;
            or of a larger array than before, and a byte of what it gains may be another than
            Unwritten (promise 6)
+  read     in the end, what is read through the array is not the newest that was written
 """
 import dataclasses
 
 from .array import SUPER_SECTORS, covers, short, trusted
 from .log import (DISCARD, DONE, LEAVE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
-                  SHRINK, WRITE)
+                  MARK_WROTE, SHRINK, WRITE, wrote)
 from .media import Medium
 
 UNWRITTEN, CLEAN = 0, 1
@@ -39,7 +41,7 @@ class Violation:
 
 
 class Promised:
-    """What the load was promised, by array sector; from its data and its marks."""
+    """What the load was promised, by array sector: from its marks, and before these from its data."""
 
     def __init__(self, array):
         self.array = array
@@ -51,15 +53,17 @@ class Promised:
         self._order = []        # (generation, sector), not covered by an fsync
 
     def wrote(self, sector, number):
-        if number <= max(self._dead.get(sector, 0), self.live.get(sector, 0)):
-            return              # sync I/O, or the same write on another member
-        self.live[sector] = number
-        self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
-        self._order.append((number, sector))
+        """Whether that is news."""
+        # else sync I/O, or known from another member or a mark
+        news = number > max(self._dead.get(sector, 0), self.live.get(sector, 0))
+        if news:
+            self.live[sector] = number
+            self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
+            self._order.append((number, sector))
+        return news
 
     def discard(self, first, sectors, newest=0):
-        """Generations up to `newest` are there. Not all of them need be known: what was written
-        while its member was missing, only recovery will bring there."""
+        """Generations up to `newest` are there."""
         self.discards[first, sectors] = self.discards.get((first, sectors), 0) + 1
         for sector in range(first, first + sectors):
             self._dead[sector] = max(newest, self._dead.get(sector, 0), self.live.get(sector, 0))
@@ -75,10 +79,19 @@ class Promised:
 
     def synced(self, low):
         """Gives the sectors that are newly covered."""
-        covered = {s: n for n, s in self._order if n <= low and n > self._dead.get(s, 0)}
+        covered = dict((s, n) for n, s in self._order if n <= low)
         self._order = [(n, s) for n, s in self._order if n > low]
-        self.flushed.update(covered)
-        return covered
+        return self._covered(covered)
+
+    def durable(self, first, sectors, number):
+        """Of one write; gives the sectors that are newly covered."""
+        return self._covered(dict.fromkeys(range(first, first + sectors), number))
+
+    def _covered(self, sectors):
+        new = {s: n for s, n in sectors.items()
+               if n > max(self._dead.get(s, 0), self.flushed.get(s, 0))}
+        self.flushed.update(new)
+        return new
 
     def discarding_whole(self, chunk):
         return all(any(first <= start and first + sectors >= start + count
@@ -176,8 +189,30 @@ class Judge:
         elif kind == MARK_DISCARDED:
             self.promised.discarded(first, second)
         elif kind == MARK_FLUSHED:
-            for sector, number in self.promised.synced(first).items():
-                self._check_flushed(sector, number, self.trusted - self.leaving)
+            self._flushed(self.promised.synced(first))
+        elif kind == MARK_WROTE:
+            self._told(wrote(entry.data))
+
+    def _told(self, writes):
+        """Writes that are done."""
+        for first, sectors, number, durable in writes:
+            for sector in range(first, first + sectors):
+                if self.promised.wrote(sector, number):     # ... and no member was sent it
+                    self._proved.discard(self.array.chunk_of(sector))
+            if durable:
+                self._flushed(self.promised.durable(first, sectors, number))
+
+    def _flushed(self, covered):
+        for sector, number in covered.items():
+            self._check_flushed(sector, number, self.trusted - self.leaving)
+
+    def read_back(self, content):
+        """After all entries: what was read through the array, {sector: generation, or something}."""
+        for sector, value in content.items():
+            newest = self.promised.live.get(sector, value)
+            if value != newest:
+                self._report("read", self.array.chunk_of(sector), f"array sector {sector}: read "
+                             f"{value}, not generation {newest}")
 
     def _supers_changed(self):
         """Who may be trusted after a power cut now: by what is durable, or by the newest."""

@@ -51,9 +51,11 @@ def windows(sectors, unit):
     return [f"0:{24 * unit}", f"{middle}:{16 * unit}"]
 
 
-def slow(rng):
+def slow(rng, mark_disk):
     """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little."""
-    def delay(_, kind, sector):
+    def delay(disk, kind, sector):
+        if disk == mark_disk:
+            return 0
         if kind == FLUSH or sector < DATA_BEGIN:
             return rng.choice((0, 0.002, 0.01))
         return rng.choice((0, 0, 0.001, 0.004))
@@ -68,6 +70,7 @@ class Recording:
     start: int              # the load began
     mark_disk: int
     said: str               # by the load
+    content: dict           # array sector -> generation or "?", read through the array at the end
 
     def keep(self, path, seed):
         """For tools and people: unpickle it to judge it again."""
@@ -86,7 +89,7 @@ class Scene:
         self.vm.disks = self.server.disks = [
             LoggedDisk(i, directory, kind, self.server.socket_path)
             for i, kind in enumerate(kinds)]
-        self.server.delay = slow(self.server.random)
+        self.server.delay = slow(self.server.random, len(disks))
         self.server.start()
         try:
             self.vm.boot()
@@ -118,12 +121,13 @@ class Scene:
         array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
                                      disks=len(disks), assume_clean=False, size=size,
                                      chunk=CHUNK // 2 if level in PARITY else None)
+        where = where or windows(array.size() // 512, unit)
         array.set("llbitmap/barrier_idle", 0)
         array.set("llbitmap/daemon_sleep", 1)
         start = len(self.server.log)
         process = self.vm.spawn(
             [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
-             seconds, unit, *(where or windows(array.size() // 512, unit))])
+             seconds, unit, *where])
         try:
             if meanwhile:
                 meanwhile(self, array)
@@ -133,11 +137,22 @@ class Scene:
             raise
         said = process.wait().stdout.strip()
         array.wait_sync()
+        content = self.read_back(array, where)
         array.stop()
         logged = of_images([disk.path for disk in array.members],
                                        [disk.index for disk in array.members])
         return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
-                                said)
+                                said, content)
+
+    def read_back(self, array, where):
+        """{array sector: generation, or "?"} of these windows."""
+        lines = self.vm.run([self.load, "read", array, *where]).stdout.splitlines()
+        content = {}
+        for window, line in zip(where, lines, strict=True):
+            first, sectors = map(int, window.split(":"))
+            numbers = [int(one) if one != "?" else one for one in line.split()]
+            content |= zip(range(first, first + sectors), numbers, strict=True)
+        return content
 
     def assemble(self, array, image):
         """Lets the kernel take a crash state and sync it. The array is up; nothing is logged."""
