@@ -11,7 +11,7 @@ import random
 
 from .array import covers, short, trusted
 from .judge import CLEAN, Judge, Violation
-from .log import DONE, SECTOR
+from .log import DONE, SECTOR, WRITE
 
 
 def keep_nothing(_, versions, rng):
@@ -77,16 +77,26 @@ class CrashTest:
         self.images = []            # Image, as many as run() was asked for
 
     def moments(self, count):
-        """Entries after which to cut: anywhere, and where bitmaps or superblocks are written."""
-        known = set(self.array.members)
-        here = [entry.number for entry in self.log[self.start:] if entry.disk in known]
-        hot = [entry.number for entry in self.log[self.start:] if entry.disk in known
-               and entry.kind != DONE and 0 < entry.sectors
-               and entry.sector < self.array.data_start]
-        chosen = set(self.rng.sample(here, min(count // 2, len(here))))
-        for number in self.rng.sample(hot, min(count - count // 2, len(hot))):
-            chosen.add(min(number + self.rng.randrange(12), len(self.log) - 1))
-        return chosen
+        """Entries after which to cut: anywhere, soon after a superblock's write began, and, most of
+        them, while some of the bitmap is on its way."""
+        known, area = set(self.array.members), self.array.bitmap_area
+        here = [entry for entry in self.log[self.start:] if entry.disk in known]
+        if count >= len(here):
+            return {entry.number for entry in here}
+        metadata = [entry for entry in here if entry.kind == WRITE
+                    and entry.sector < self.array.data_start]
+        bitmap = [entry.number for entry in metadata if entry.sector in area]
+        others = [entry.number for entry in metadata if entry.sector not in area]
+        done = {(entry.disk, entry.sector): entry.number for entry in here if entry.kind == DONE}
+
+        def some(entries, share):
+            return self.rng.sample(entries, min(int(count * share), len(entries)))
+
+        chosen = set(some([entry.number for entry in here], 0.3))
+        chosen |= {min(number + self.rng.randrange(12), len(self.log) - 1)
+                   for number in some(others, 0.1)}
+        return chosen | {self.rng.randrange(number, done[self.log[number].disk, number])
+                         for number in some(bitmap, 0.6)}
 
     def run(self, moments, each, images=0):
         """Judges the whole log, and `each` states at about so many moments; keeps `images`."""
@@ -132,10 +142,9 @@ class CrashTest:
         return keep
 
     def _bitmap_in_flight(self):
-        """Whether some of the bitmap is on its way to a member, and not durable."""
-        area = range(self.array.bitmap_start, self.array.data_start)
-        return any(sector in area for medium in self.judge.media.values()
-                   for sector in medium.pending)
+        area = self.array.bitmap_area
+        return any(entry.kind == WRITE and entry.sector in area
+                   for medium in self.judge.media.values() for entry in medium.in_flight())
 
     def _policy(self):
         rng = self.rng

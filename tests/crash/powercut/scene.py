@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import pickle
+import random
 import tempfile
 import time
 
@@ -14,14 +15,14 @@ from vmtest.machine import VM, VMOptions
 
 from levels import PARITY, width
 
-from .array import LoggedArray, of_images
+from .array import SUPER_SECTORS, LoggedArray, of_images
 from .log import FLUSH, LEAVE
 from .server import LoggedDisk, Server
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 CHUNK = 128                     # sectors, at the sizes used here
 PAGE_0_CHUNKS = 4096 - 1024     # in the first page of the bitmap
-DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
+DATA_BEGIN = 2048               # bitmap and superblocks are below
 
 # a VM with disks for an array of each level, large enough for two pages of the bitmap
 DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
@@ -44,11 +45,21 @@ def unit_of(level, disks):
     return CHUNK * width(level, len(disks))
 
 
-def windows(sectors, unit):
+def windows(unit):
     """Where the load writes: the array's begin, and around the bitmap's second page."""
-    middle = (PAGE_0_CHUNKS - 8) * unit
-    assert sectors >= middle + 16 * unit
-    return [f"0:{24 * unit}", f"{middle}:{16 * unit}"]
+    return [range(24 * unit), range((PAGE_0_CHUNKS - 8) * unit, (PAGE_0_CHUNKS + 8) * unit)]
+
+
+def on_members(window, level, disks):
+    """Where on the members such a range of the array is, and a little more: data begin
+    at DATA_BEGIN at the latest. (RAID10 has two copies.)"""
+    share = {1: 1, 10: disks // 2}.get(level) or width(level, disks)
+    return range(window.start // share, window.stop // share + CHUNK + DATA_BEGIN)
+
+
+def first_and_count(window):
+    """As load.c takes it."""
+    return f"{window.start}:{len(window)}"
 
 
 def slow(rng, mark_disk):
@@ -82,6 +93,8 @@ class Scene:
 
     def __init__(self, environment, directory, disks, seed, modules=""):
         self.seed = seed
+        self.noise = random.Random(seed)
+        self.littered = []      # ranges of each member
         self._sockets = tempfile.TemporaryDirectory(prefix="llb-")
         self.server = Server(f"{self._sockets.name}/s", seed)
         kinds = (*disks, DiskOptions(size="1M"))
@@ -114,20 +127,24 @@ class Scene:
     def record(self, level, disks, seconds, meanwhile=None, size=None, where=None):
         """Runs the load on a new array of these disks (numbers), until it is stopped cleanly.
         meanwhile(scene, array) happens at the same time; if it changes the array's size, it leaves
-        it with the largest. size: of each member, in KiB. where: windows of the load. Gives the
-        Array and a Recording."""
+        it with the largest. size: of each member, in KiB. where: ranges of the array, of the load.
+        Gives the Array and a Recording."""
         self.server.take_log()
         unit = unit_of(level, disks)
+        where = where or windows(unit)
+        self.littered = [on_members(window, level, len(disks)) for window in where]
+        for number in disks:
+            self.litter(self.vm.disks[number])
         array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
                                      disks=len(disks), assume_clean=False, size=size,
                                      chunk=CHUNK // 2 if level in PARITY else None)
-        where = where or windows(array.size() // 512, unit)
+        assert where[-1].stop <= array.size() // 512
         array.set("llbitmap/barrier_idle", 0)
         array.set("llbitmap/daemon_sleep", 1)
         start = len(self.server.log)
         process = self.vm.spawn(
             [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
-             seconds, unit, *where])
+             seconds, unit, *map(first_and_count, where)])
         try:
             if meanwhile:
                 meanwhile(self, array)
@@ -141,18 +158,25 @@ class Scene:
         array.stop()
         logged = of_images([disk.path for disk in array.members],
                                        [disk.index for disk in array.members])
+        assert logged.data_start == DATA_BEGIN
         return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
                                 said, content)
 
     def read_back(self, array, where):
         """{array sector: generation, or "?"} of these windows."""
-        lines = self.vm.run([self.load, "read", array, *where]).stdout.splitlines()
+        lines = self.vm.run([self.load, "read", array, *map(first_and_count, where)]).stdout
         content = {}
-        for window, line in zip(where, lines, strict=True):
-            first, sectors = map(int, window.split(":"))
+        for window, line in zip(where, lines.splitlines(), strict=True):
             numbers = [int(one) if one != "?" else one for one in line.split()]
-            content |= zip(range(first, first + sectors), numbers, strict=True)
+            content |= zip(window, numbers, strict=True)
         return content
+
+    def litter(self, disk):
+        """A disk that had other things on it, and no array: what nobody copied, computed or
+        initialised is wrong. What said that it was a member goes first."""
+        for sectors in (range(SUPER_SECTORS.stop), *self.littered):
+            self.server.scribble(disk, sectors, self.noise)
+        self.vm.run(["blockdev", "--flushbufs", disk])
 
     def assemble(self, array, image):
         """Lets the kernel take a crash state and sync it. The array is up; nothing is logged."""
