@@ -3,14 +3,16 @@
 
 The checks of judge.py cover all states in the abstract; here some are made in full, with every
 member cut its own way, and judged by nothing but what stands on the members then: superblocks,
-bitmaps, data. Nothing is taken over from judge.py but what the load was promised.
+bitmaps, data. Nothing is taken over from judge.py but what the load was promised, and what of an
+array without a member is being written.
 """
 import dataclasses
 import os
 import random
 
-from .array import covers, short, trusted
-from .judge import CLEAN, Judge, Violation
+from .array import (CLEAN, UNWRITTEN, covers, is_ours, may_return, says_of_all, short, too_few, trusted,
+                    vouches)
+from .judge import Judge, Violation
 from .log import DONE, SECTOR, WRITE
 
 
@@ -160,13 +162,18 @@ class CrashTest:
                    for member, medium in self.judge.media.items()}
         supers = {member: array.super_of(reader) for member, reader in readers.items()}
         members = trusted(supers)
-        if not members:
+        if not array.enough(members):
+            self._report(state, 0, too_few(supers, members))
             return members
         events = max(supers[member].events for member in members)
         limit = array.extent_by([supers[member] for member in members])
-        vouching = [member for member in members if array.bitmap_vouches(readers[member], events)]
-        for member in vouching:
-            if not covers(readers[member](array.bitmap_start), limit):
+        bitmaps = {member: array.bitmap_of(readers[member]) for member in members}
+        if not any(map(is_ours, bitmaps.values())):
+            self._report(state, 0, f"none of disks {sorted(members)} has a bitmap")
+        returning = {member: may_return(supers, members, _cleared(bitmap, events))
+                     for member, bitmap in bitmaps.items() if vouches(bitmap, events)}
+        for member in returning:
+            if not covers(bitmaps[member].raw, limit):
                 self._report(state, limit // array.chunk, f"the array has {limit} sectors, the "
                              f"bitmap of disk {member} covers less")
 
@@ -176,19 +183,35 @@ class CrashTest:
         for chunk, sectors in promised.by_chunk.items():
             if limit < array.extent:    # behind the end: not of the array any more, or not yet
                 sectors = [sector for sector in sectors if array.position(sector) < limit]
-            states = {member: array.state(readers[member], chunk) for member in vouching}
-            safe = any(value <= CLEAN for value in states.values())
-            text = array.unequal(read, members, sectors) if safe else ""
-            for sector in () if text else sectors:
-                found = array.found(read, members, sector, computed=safe)
-                least = promised.flushed.get(sector, 0)
-                if any(not isinstance(value, int) or value < least
-                       for member, value in found.items() if member not in self.judge.leaving):
-                    text = f"array sector {sector}: {short(found)}; generation {least} was flushed"
-                    break
+            states = {member: array.state(readers[member], chunk) for member in returning}
+            text = self._wrong(chunk, sectors, read, members, states, limit)
+            clean = [member for member, value in states.items() if value == CLEAN]
+            if clean and not text:
+                text = array.lacking(read, members,
+                                     frozenset().union(*(returning[member] for member in clean)),
+                                     array.clean_spots(chunk, sectors, limit))
             if text:
                 self._report(state, chunk, f"{text}; bytes {states}")
         return members
+
+    def _wrong(self, chunk, sectors, read, members, states, limit):
+        """What of a chunk's sectors that hold data is lost or will be, or ""."""
+        array = self.array
+        if sectors and UNWRITTEN in states.values():
+            return f"{len(sectors)} sectors are written"
+        safe = CLEAN in states.values()
+        text = safe and array.unequal(read, members, array.clean_spots(chunk, sectors, limit))
+        if text:
+            return text
+        for sector in sectors:
+            found = array.found(read, members, sector, computed=safe)
+            if not found and self.judge.at_rest(array.spots([sector])):
+                found = array.found(read, members, sector, computed=True)
+            least = self.judge.promised.flushed.get(sector, 0)
+            if any(not isinstance(value, int) or value < least
+                   for member, value in found.items() if member not in self.judge.leaving):
+                return f"array sector {sector}: {short(found)}; generation {least} was flushed"
+        return ""
 
     def _report(self, state, chunk, text):
         self.violations.append(Violation("state", state.position, chunk, text))
@@ -197,6 +220,12 @@ class CrashTest:
     def _reader(medium, extra):
         base = medium.base
         return lambda sector: extra[sector] if sector in extra else base.get(sector, 0)
+
+
+def _cleared(bitmap, events):
+    """The event count that a member must have to be taken back by this bitmap. A load lowers it to
+    the array's, and gives it to a bitmap that was never stored."""
+    return events if says_of_all(bitmap) is not None else min(bitmap.events_cleared, events)
 
 
 @dataclasses.dataclass
@@ -234,7 +263,8 @@ class Image:
                 return ["no member is in-sync"]
             limit = self.array.extent_by([supers[member] for member in members])
             sectors = [sector for sector in self.live if self.array.position(sector) < limit]
-            wrong = [self.array.unequal(read, members, [sector]) for sector in sectors]
+            wrong = [self.array.unequal(read, members, self.array.spots([sector]))
+                     for sector in sectors]
             for sector in sectors:
                 least, newest = self.flushed.get(sector, 0), self.live[sector]
                 found = self.array.found(read, members, sector, computed=True)
