@@ -244,6 +244,20 @@ def test_acknowledged_and_on_no_member(log):
     assert ("clean", 1) in log.rules()
 
 
+def test_not_flushed_on_littered_members():
+    log = Log([(0, DATA + 130), (1, DATA + 130)])
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.told((130, 1, 1, 0))
+    log.data(130, 2)
+    test = log.judge(30)
+    assert test.judge.violations == [] and test.violations == []
+    log.flush()
+    log.mark(MARK_FLUSHED, 2)
+    log.write(1, DATA + 130, b"x" * SECTOR, flush=False)
+    assert any("foreign" in one.text for one in log.judge(30).violations)
+
+
 def test_durable_when_it_is_done(log):
     log.state(1, DIRTY)
     log.data(130, 1)

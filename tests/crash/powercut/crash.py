@@ -16,6 +16,12 @@ from .judge import Judge, Violation
 from .log import DONE, SECTOR, WRITE
 
 
+def is_lost(value, least):
+    """Whether it is neither this generation, which was flushed, nor a newer one. Before the first
+    flush, what was there earlier may be there."""
+    return least and not (isinstance(value, int) and value >= least)
+
+
 def keep_nothing(_, versions, rng):
     return None
 
@@ -208,7 +214,7 @@ class CrashTest:
             if not found and self.judge.at_rest(array.spots([sector])):
                 found = array.found(read, members, sector, computed=True)
             least = self.judge.promised.flushed.get(sector, 0)
-            if any(not isinstance(value, int) or value < least
+            if any(is_lost(value, least)
                    for member, value in found.items() if member not in self.judge.leaving):
                 return f"array sector {sector}: {short(found)}; generation {least} was flushed"
         return ""
@@ -268,8 +274,8 @@ class Image:
             for sector in sectors:
                 least, newest = self.flushed.get(sector, 0), self.live[sector]
                 found = self.array.found(read, members, sector, computed=True)
-                if not all(isinstance(value, int) and least <= value <= newest
-                           for value in found.values()):
+                if any(is_lost(value, least) or isinstance(value, int) and value > newest
+                       for value in found.values()):
                     wrong.append(f"array sector {sector}: {short(found)}, flushed {least}, "
                                  f"newest {newest}")
             return list(filter(None, wrong))
