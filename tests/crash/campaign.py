@@ -68,25 +68,55 @@ def loads(level):
             **{what.__name__: during(what) for what in meanwhile.all_for(level)}}
 
 
+class Looked:
+    """What was recorded of one array, judged."""
+
+    def __init__(self, scene, level, what, seed):
+        self.scene, self.level, self.seed = scene, level, seed
+        self.fields = {"level": level, "what": what, "seed": seed, "entries": 0, "states": 0,
+                       "in_flight": 0, "assembled": 0}
+        self.found = []
+
+    def judge(self, recording, name, moments, images=0):
+        """Gives images for assemble()."""
+        test = CrashTest(recording, self.seed).run(moments, EACH, images)
+        found = [f"{name}{one}" for one in (*test.judge.violations, *test.violations)]
+        if found:
+            path = build_dir() / "crash" / f"log-{self.seed}-raid{self.level}{'-again' * bool(name)}.pickle"
+            recording.keep(path, self.seed)
+            found.append(f"the log is in {path}")
+        self.found += found
+        for field, more in (("entries", len(recording.log)), ("states", len(test.seen)),
+                            ("in_flight", test.in_flight)):
+            self.fields[field] += more
+        return test.images
+
+    def assemble(self, array, images):
+        for image in images:
+            self.scene.assemble(array, image)
+            array.stop()
+            wrong = image.compare({disk.index: disk.path for disk in array.members})
+            self.found += [f"assembled at entry {image.position}: {text}" for text in wrong]
+        self.fields["assembled"] += len(images)
+
+    def again(self, array, image):
+        """What is logged and judged as well: assembly, resync and load after a power cut."""
+        recording = self.scene.record_again(array, image, self.level, SECONDS / 4)
+        self.judge(recording, f"after a power cut at entry {image.position}: ", MOMENTS // 4)
+
+
 def one_array(scene, level, what, seed, share):
     """Records, judges and assembles; gives (the fields of Rounds.add(), what was found)."""
     array, recording = loads(level)[what](scene)
-    test = CrashTest(recording, seed).run(MOMENTS, EACH, MOMENTS * EACH // share)
-    found = [str(one) for one in (*test.judge.violations, *test.violations)]
-    for image in test.images:
-        scene.assemble(array, image)
-        array.stop()
-        wrong = image.compare({disk.index: disk.path for disk in array.members})
-        found += [f"assembled at entry {image.position}: {text}" for text in wrong]
-    if found:
-        path = build_dir() / "crash" / f"log-{seed}-raid{level}.pickle"
-        recording.keep(path, seed)
-        found.append(f"the log is in {path}")
+    looked = Looked(scene, level, what, seed)
+    images = looked.judge(recording, "", MOMENTS, MOMENTS * EACH // share)
+    looked.assemble(array, images)
+    calm = [image for image in images if not image.leaving]
+    if calm and what != "resize":
+        looked.again(array, calm[seed % len(calm)])
     scene.vm.clean_up()
     scene.server.logging = True
-    return {"level": level, "what": what, "seed": seed, "entries": len(recording.log),
-            "states": len(test.seen), "in_flight": test.in_flight,
-            "assembled": len(test.images), "violations": len(found)}, found
+    return {**looked.fields, "violations": len(looked.found)}, looked.found
 
 
 def modules_of(environment):

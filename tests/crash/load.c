@@ -2,13 +2,13 @@
 /*
  * load - writes and discards that say what they are
  *
- *	load DEVICE MARKS FLUSH SEED SECONDS UNIT FIRST:SECTORS...
+ *	load DEVICE MARKS FLUSH SEED SECONDS UNIT GENERATION FIRST:SECTORS...
  *	load read DEVICE FIRST:SECTORS...
  *
  * Threads write batches of random requests to the windows FIRST:SECTORS of
  * DEVICE (one io_submit() each, so that md sees them in one plug), fsync and
  * discard, until SECONDS are over and enough was done. Each sector carries its
- * number and a generation that grows with every request; no two requests in
+ * number and a generation that grows with every request, from GENERATION on; no two requests in
  * flight overlap. Discards are of UNIT sectors, which is what a bitmap chunk
  * stands for, or of a part of it. Now and then a write is to be durable when it
  * is done (RWF_DSYNC). MARKS is a device that gets a sector when writes or an
@@ -402,8 +402,8 @@ int main(int argc, char **argv)
 		parse_windows(argv + 3);
 		return read_back(argv[2]);
 	}
-	if (argc < 8) {
-		fputs("usage: load DEVICE MARKS FLUSH SEED SECONDS UNIT FIRST:SECTORS...\n"
+	if (argc < 9) {
+		fputs("usage: load DEVICE MARKS FLUSH SEED SECONDS UNIT GENERATION FIRST:SECTORS...\n"
 		      "       load read DEVICE FIRST:SECTORS...\n", stderr);
 		return 2;
 	}
@@ -414,7 +414,8 @@ int main(int argc, char **argv)
 	flush_path = argv[3];
 	end = time(NULL) + atoi(argv[5]);
 	unit = strtoull(argv[6], NULL, 10);
-	parse_windows(argv + 7);
+	generation = strtoull(argv[7], NULL, 10);
+	parse_windows(argv + 8);
 	for (int t = 0; t < THREADS; t++) {
 		workers[t].seed = (unsigned int)atoi(argv[4]) * THREADS + (unsigned int)t;
 		for (int i = 0; i < DEPTH; i++)

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from powercut.array import Mirrors, Parities, Super, trusted
-from powercut.crash import CrashTest
+from powercut.crash import CrashTest, Image
 from powercut.hole import CALM
 from powercut.log import (DISCARD, DONE, FLUSH, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED,
                           MARK_MAGIC, MARK_WROTE, SECTOR, SHRINK, WRITE, WROTE, WROTE_BEGIN, Entry,
@@ -45,7 +45,7 @@ class Log:
     def __init__(self, litter=()):
         """(member, sector): what is there from before there was an array."""
         self.entries = []
-        self.content = {}
+        self.content, self.before, self.assembled = {}, None, {}
         for member, sector in litter:
             self.write(member, sector, b"x" * SECTOR)
         self.states = [UNWRITTEN] * (SIZE // CHUNK)
@@ -131,7 +131,8 @@ class Log:
     array = Mirrors([0, 1], Layout(2, SIZE, 0), CHUNK, BITMAP, DATA)
 
     def recording(self):
-        return Recording(self.array, self.entries, self.start, MARKS, "", self.content)
+        return Recording(self.array, self.entries, self.start, MARKS, "", self.content, self.before,
+                         self.assembled)
 
     def judge(self, states=6):
         return CrashTest(self.recording(), 1).run(len(self.entries), states)
@@ -242,6 +243,44 @@ def test_acknowledged_and_on_no_member(log):
     assert any("140" in violation.text for violation in log.judge(30).violations)
     log.state(1, CLEAN)
     assert ("clean", 1) in log.rules()
+
+
+@pytest.fixture
+def after_a_cut(log):
+    """Another log, of what comes after: generation 1 was flushed, and member 0 alone has 2."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    log.data(130, 2, members=[0], flush=True)
+    judge = log.judge().judge
+    content = {member: medium.base for member, medium in judge.media.items()}
+    image = Image(log.array, 0, content, judge.promised.live, judge.promised.flushed)
+    later = Log()
+    later.entries, later.start, later.states, later.before = [], 0, list(log.states), image
+    later.assembled = {130: 2, 131: "?"}
+    return later
+
+
+def test_synced_after_a_cut(after_a_cut):
+    log = after_a_cut
+    log.data(130, 2, members=[1], flush=True)
+    log.state(1, CLEAN)
+    log.state(1, DIRTY)
+    log.data(130, 3)
+    log.told((130, 1, 3, 0))
+    test = log.judge()
+    assert test.judge.violations == [] and test.violations == []
+
+
+def test_not_synced_after_a_cut(after_a_cut):
+    after_a_cut.state(1, CLEAN)
+    assert after_a_cut.rules() == [("clean", 1)] * 2
+    assert after_a_cut.judge().violations
+
+
+def test_flushed_before_a_cut(after_a_cut):
+    after_a_cut.assembled[130] = 0
+    assert after_a_cut.rules() == [("read", 1)]
 
 
 def test_not_flushed_on_littered_members():

@@ -79,6 +79,8 @@ class CrashTest:
         self.content = recording.content
         self.rng = random.Random(seed)
         self.judge = Judge(recording.array, recording.mark_disk)
+        if recording.before:
+            self.judge.goes_on(recording.before, recording.assembled)
         self.seen = set()           # fingerprints of the states that were judged
         self.in_flight = 0          # of those, with a bitmap write in flight
         self.violations = []
@@ -146,7 +148,7 @@ class CrashTest:
                        for member, medium in self.judge.media.items()}
             promised = self.judge.promised
             self.images.append(Image(self.array, position, content, dict(promised.live),
-                                     dict(promised.flushed)))
+                                     dict(promised.flushed), self.judge.leaving))
         return keep
 
     def _bitmap_in_flight(self):
@@ -242,6 +244,7 @@ class Image:
     content: dict           # member -> {sector: value}
     live: dict
     flushed: dict
+    leaving: frozenset = frozenset()    # README.md, "Let off"
 
     def write(self, member, path, size):
         """A member as a disk file."""

@@ -69,6 +69,16 @@ class Promised:
             self._order.append((number, sector))
         return news
 
+    def found(self, sector, number, flushed, begun):
+        """... after a power cut, 0: nothing that was promised. Generations up to `begun` are from
+        before it."""
+        if number:
+            self.wrote(sector, number)
+        else:
+            self._dead[sector] = begun      # what was discarded may come back
+        if flushed:
+            self.flushed[sector] = flushed
+
     def discard(self, first, sectors, newest=0):
         """Generations up to `newest` are there."""
         self.discards[first, sectors] = self.discards.get((first, sectors), 0) + 1
@@ -128,6 +138,20 @@ class Judge:
         self._returning = {}    # member -> who would be taken back, if its bitmap was read
         self._assembled = False # there has been an array
         self._rows = Rows()
+
+    def goes_on(self, image, content):
+        """Before all entries: the members are as a power cut left them. Of what was not flushed,
+        one thing or another is there; `content` is what was read when the array was synced."""
+        for member, values in image.content.items():
+            self.media[member].base = dict(values)
+        begun = max(image.live.values(), default=0)
+        for sector, value in content.items():
+            newest, least = image.live.get(sector, 0), image.flushed.get(sector, 0)
+            if least and (not isinstance(value, int) or not least <= value <= newest):
+                self._report("read", self.array.chunk_of(sector), f"array sector {sector}: read "
+                             f"{value} after a power cut, not what was flushed ({least}) or newer")
+            self.promised.found(sector, value if newest and value != "?" else 0, least, begun)
+        self._supers_changed()
 
     def feed(self, entry):
         self.position = entry.number

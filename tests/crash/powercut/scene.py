@@ -82,6 +82,8 @@ class Recording:
     mark_disk: int
     said: str               # by the load
     content: dict           # array sector -> generation or "?", read through the array at the end
+    before: object = None   # Image that it was assembled from, if it was not created
+    assembled: dict = dataclasses.field(default_factory=dict)   # ... its content after that, read as above
 
     def keep(self, path, seed):
         """For tools and people: unpickle it to judge it again."""
@@ -142,9 +144,18 @@ class Scene:
         array.set("llbitmap/barrier_idle", 0)
         array.set("llbitmap/daemon_sleep", 1)
         start = len(self.server.log)
+        said, content = self.run_load(array, unit, where, seconds, meanwhile)
+        logged = of_images([disk.path for disk in array.members],
+                                       [disk.index for disk in array.members])
+        assert logged.data_start == DATA_BEGIN
+        return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
+                                said, content)
+
+    def run_load(self, array, unit, where, seconds, meanwhile=None, generation=0):
+        """... until the array is stopped; gives what the load said, and the content in the end."""
         process = self.vm.spawn(
             [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
-             seconds, unit, *map(first_and_count, where)])
+             seconds, unit, generation, *map(first_and_count, where)])
         try:
             if meanwhile:
                 meanwhile(self, array)
@@ -156,11 +167,22 @@ class Scene:
         array.wait_sync()
         content = self.read_back(array, where)
         array.stop()
-        logged = of_images([disk.path for disk in array.members],
-                                       [disk.index for disk in array.members])
-        assert logged.data_start == DATA_BEGIN
-        return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
-                                said, content)
+        return said, content
+
+    def record_again(self, array, image, level, seconds, where=None):
+        """As record(), of an array as a power cut left it: it is assembled, synced and written to."""
+        self.server.take_log()
+        self.server.logging = True
+        unit = unit_of(level, image.array.members)
+        where = where or windows(unit)
+        self.bring_up(array, image)
+        array.set("llbitmap/barrier_idle", 0)
+        array.set("llbitmap/daemon_sleep", 1)
+        assembled = self.read_back(array, where)
+        said, content = self.run_load(array, unit, where, seconds,
+                                      generation=max(image.live.values(), default=0))
+        return Recording(image.array, self.server.take_log(), 0, self.vm.disks[-1].index, said,
+                         content, image, assembled)
 
     def read_back(self, array, where):
         """{array sector: generation, or "?"} of these windows."""
@@ -181,6 +203,9 @@ class Scene:
     def assemble(self, array, image):
         """Lets the kernel take a crash state and sync it. The array is up; nothing is logged."""
         self.server.logging = False
+        self.bring_up(array, image)
+
+    def bring_up(self, array, image):
         for disk in array.members:
             image.write(disk.index, disk.path, disk.size)
         self.vm.run(["blockdev", "--flushbufs", *array.members])
