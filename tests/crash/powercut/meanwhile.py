@@ -16,6 +16,7 @@ def leave(scene, array, number=-1):
         scene.fail(array, member)
     else:
         scene.break_disk(array, member)
+    scene.remove(array, member)
     time.sleep(PAUSE)
     return member
 
@@ -63,7 +64,7 @@ def fail_again(scene, array):
     renew(scene, array, member)
     time.sleep(PAUSE)
     scene.fail(array, member)
-    array.set("sync_max", "max")
+    scene.remove(array, member)
     time.sleep(PAUSE)
     array.add(member)
 
@@ -73,9 +74,7 @@ def two_fail(scene, array):
     first = leave(scene, array)
     array.set("sync_max", HALFWAY)
     renew(scene, array, first)
-    second = leave(scene, array, -2)
-    array.set("sync_max", "max")
-    array.re_add(second)
+    array.re_add(leave(scene, array, -2))
 
 
 def all_for(level):

@@ -224,15 +224,17 @@ class Scene:
         """By hand; the member's disk is fine."""
         self.server.note(LEAVE, member)
         array.fail(member)
-        array.remove(member)
 
     def break_disk(self, array, member):
-        """The member's disk refuses everything, until it was taken out of the array."""
+        """The member's disk refuses everything, until it is removed from the array."""
         self.server.note(LEAVE, member)
         self.server.broken.add(member)
         deadline = time.monotonic() + 60 * self.vm.scale
         while "faulty" not in array.member_state(member):
             assert time.monotonic() < deadline, "nobody writes to it any more"
             time.sleep(0.05)
+
+    def remove(self, array, member):
+        array.set("sync_max", "max")        # a sync that waits there is not told of the failure
         array.remove(member)
-        self.server.broken.clear()
+        self.server.broken.discard(member)
