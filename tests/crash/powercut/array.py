@@ -282,7 +282,7 @@ class Mirrors(LoggedArray):
 
     def lacking(self, read, members, others, spots):
         """What `others` have that is not as these members have it, or ""."""
-        for sector in spots:
+        for sector in spots if others else ():
             found, theirs = (self.found(read, some, sector) for some in (members, others))
             if found and set(theirs.values()) - set(found.values()):
                 return (f"array sector {sector}: who may return has {short(theirs)}, "
@@ -423,7 +423,7 @@ class Parities(LoggedArray):
         return ""
 
     def lacking(self, read, members, others, spots):
-        for where in spots:
+        for where in spots if others else ():
             row, theirs = (self._row(read, some, where) for some in (members, others))
             if len(row) < self.layout.data_disks or \
                     all(block is ZEROES for block in (row | theirs).values()):

@@ -131,7 +131,8 @@ class Judge:
         self.position = 0
         self.extent = 0         # of the bitmap, in sectors: the most that a power cut may leave
         self._newest_extent = 0
-        self._proved = set()    # chunks whose copies are known to be equal and durable
+        self._proved = set()    # chunks that are known to be as Clean says
+        self._proved_with = {}  # ... with these members, should they return
         self._readings = []     # (function that gives a member's read, {member: Super}, the trusted)
         self._fresh = {}        # member -> (what its bitmap, never stored, says of all chunks,
                                 #            whether it may be a stored one as well)
@@ -302,11 +303,9 @@ class Judge:
         self._proved.clear()
         for chunk in self.promised.by_chunk:
             for member in self.trusted:     # what the others say must hold for who joins, too
-                state = min(self._states(member, chunk))
-                if state <= CLEAN:
+                for state in {UNWRITTEN, CLEAN}.intersection(self._states(member, chunk)):
                     self._check_clean(chunk, member, state, f"disks {sorted(joined)} become in-sync "
                                       f"or may return, and disk {member} holds {state}")
-                    break
 
     def _take_bitmap(self, member, supers, good, events):
         for raw in self.media[member].values(self.array.bitmap_start):
@@ -391,14 +390,17 @@ class Judge:
         sectors = self.promised.by_chunk[chunk]
         if state == UNWRITTEN and sectors:
             self._report("clean", chunk, f"{why}, and {len(sectors)} sectors are written")
-        if state == UNWRITTEN or chunk in self._proved:
+        returning = self._returning.get(member, frozenset())
+        if state == UNWRITTEN or \
+                chunk in self._proved and returning <= self._proved_with[chunk]:
             return
         self.checked["clean"] += 1
-        text = self._not_clean(chunk, sectors, self._returning.get(member, frozenset()))
+        text = self._not_clean(chunk, sectors, returning)
         if text:
             self._report("clean", chunk, f"{why}, and {text}")
         else:
             self._proved.add(chunk)
+            self._proved_with[chunk] = returning
 
     def _not_clean(self, chunk, sectors, returning):
         spots = self.array.clean_spots(chunk, sectors, self.extent)
