@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The judge of power cuts, on logs made by hand: one thing wrong at a time."""
 import itertools
+import dataclasses
 import pickle
 import random
 import struct
@@ -543,6 +544,21 @@ def test_bytes_that_are_no_states(log):
 
 
 # -- nobody can assemble it -----------------------------------------------------------------------
+
+def test_while_it_is_created():
+    """One superblock after the other, and the first members are enough before they are durable."""
+    log = ParityLog(5)
+    there, log.entries = log.entries, []
+    for member in log.members:
+        for sector, raw in ((8, superblock(member, 4, log.members)), (BITMAP, there[0].data)):
+            log.write(member, sector, raw)
+    begin = len(log.entries)
+    for entry in there:
+        log.entries.append(dataclasses.replace(
+            entry, number=len(log.entries),
+            sector=entry.sector + begin if entry.kind == DONE else entry.sector))
+    assert log.rules() == []
+
 
 def test_nobody_is_trusted(log):
     log.state(1, DIRTY)

@@ -292,8 +292,8 @@ class Judge:
         taken back by them."""
         before = frozenset().union(self.trusted, *self._returning.values())
         self._fresh, self._returning = {}, {}
-        for reader, supers, good in self._readings:
-            self._check_enough(reader, supers, good)
+        self._check_enough()
+        for _, supers, good in self._readings:
             events = max((supers[member].events for member in good), default=0)
             for member in good:
                 self._take_bitmap(member, supers, good, events)
@@ -321,16 +321,22 @@ class Judge:
             self._returning[member] = self._returning.get(member, frozenset()) | \
                 may_return(supers, good, cleared)
 
-    def _check_enough(self, reader, supers, good):
-        has_bitmap = any(is_ours(self.array.bitmap_of(reader(self.media[member]))) for member in good)
-        if not self._assembled:
-            self._assembled = self.array.enough(good) and has_bitmap
+    def _check_enough(self):
+        lacks = [self._lack(*reading) for reading in self._readings]
+        if not self._assembled:         # mdadm writes one superblock after the other
+            self._assembled = bool(lacks) and not any(lacks)
             return
         self.checked["enough"] += 1
+        for text in filter(None, lacks):
+            self._report("enough", 0, text)
+
+    def _lack(self, reader, supers, good):
+        """What an assembly of such members would miss, or ""."""
         if not self.array.enough(good):
-            self._report("enough", 0, too_few(supers, good))
-        elif not has_bitmap:
-            self._report("enough", 0, f"none of disks {sorted(good)} has a bitmap")
+            return too_few(supers, good)
+        if not any(is_ours(self.array.bitmap_of(reader(self.media[member]))) for member in good):
+            return f"none of disks {sorted(good)} has a bitmap"
+        return ""
 
     def _shrink(self, sectors):
         """What is behind the new end is promised to nobody."""
