@@ -550,8 +550,8 @@ def test_while_it_is_created():
     log = ParityLog(5)
     there, log.entries = log.entries, []
     for member in log.members:
-        for sector, raw in ((8, superblock(member, 4, log.members)), (BITMAP, there[0].data)):
-            log.write(member, sector, raw)
+        log.write(member, 8, superblock(member, 4, log.members) + bytes(7 * SECTOR))
+        log.write(member, BITMAP, there[0].data)
     begin = len(log.entries)
     for entry in there:
         log.entries.append(dataclasses.replace(
