@@ -30,7 +30,7 @@ from vmtest.slot import Directories
 
 SECONDS = 8
 MOMENTS, EACH = 150, 4
-ASSEMBLED = 25          # one of so many states is given to the kernel
+ASSEMBLED = 24          # of the states of an array are given to the kernel
 IN_FLIGHT, GIVEN = 0.5, 0.03        # of the states of each level, at least
 
 
@@ -105,11 +105,12 @@ class Looked:
         self.judge(recording, f"after a power cut at entry {image.position}: ", MOMENTS // 4)
 
 
-def one_array(scene, level, what, seed, share):
-    """Records, judges and assembles; gives (the fields of Rounds.add(), what was found)."""
+def one_array(scene, level, what, seed, images):
+    """Records, judges and assembles so many states; gives (the fields of Rounds.add(), what was
+    found)."""
     array, recording = loads(level)[what](scene)
     looked = Looked(scene, level, what, seed)
-    images = looked.judge(recording, "", MOMENTS, MOMENTS * EACH // share)
+    images = looked.judge(recording, "", MOMENTS, images)
     looked.assemble(array, images)
     calm = [image for image in images if not image.leaving]
     if calm and what != "resize":
@@ -144,7 +145,7 @@ def one_round(environment, directories, progress, number, options):
             started = time.monotonic()
             names = list(loads(level))
             what = options.during if options.during in names else rng.choice(names)
-            fields, found = one_array(scene, level, what, seed, ASSEMBLED)
+            fields, found = one_array(scene, level, what, seed, 0 if options.broken else ASSEMBLED)
             progress.add(**fields, modules=modules_of(environment))
             print(f"round {number} RAID{level} {fields['what']}: {fields['entries']} entries, "
                   f"{fields['states']} states, {fields['assembled']} assembled, "
