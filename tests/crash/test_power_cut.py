@@ -23,7 +23,7 @@ ORDERS = {0: ("nothing is broken", ""), 1: ("unsafe bits cleared at issue", "ord
 
 # of tests/vm/breaks.py: (name, level, what happens meanwhile, the rule by which it is found)
 BREAKS = [("recovery-in-member-sectors", 10, meanwhile.replace, "flushed"),
-          ("parity-trusted-when-written", 5, meanwhile.replace, "flushed"),
+          ("parity-trusted-when-written", 5, meanwhile.unsynced, "flushed"),
           *(("degraded-writes-dirty", level, meanwhile.re_add, "flushed") for level in DISKS),
           *(("partial-discard-whole", level, meanwhile.replace, "flushed") for level in DISKS)]
 

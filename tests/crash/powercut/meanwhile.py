@@ -45,6 +45,15 @@ def resync(scene, array):
         array.wait_sync()
 
 
+def unsynced(scene, array):
+    """As replace(), and what the load wrote before that was not synced: on RAID4/5/6 there are chunks
+    whose parity was never built."""
+    array.set("sync_action", "frozen")
+    member = leave(scene, array)
+    array.set("sync_action", "idle")
+    renew(scene, array, member)
+
+
 def freeze(scene, array):
     """The recovery of a new member is interrupted where it has come halfway, and goes on."""
     member = leave(scene, array)
@@ -79,4 +88,4 @@ def two_fail(scene, array):
 
 def all_for(level):
     """What may happen to an array of this level."""
-    return [re_add, replace, resync, freeze, fail_again, *([two_fail] if level in (1, 6) else [])]
+    return [re_add, replace, resync, unsynced, freeze, fail_again, *([two_fail] if level in (1, 6) else [])]
