@@ -22,7 +22,9 @@ from .server import LoggedDisk, Server
 HERE = pathlib.Path(__file__).resolve().parents[1]
 CHUNK = 128                     # sectors, at the sizes used here
 PAGE_0_CHUNKS = 4096 - 1024     # in the first page of the bitmap
-DATA_BEGIN = 2048               # at the latest; bitmap and superblocks are below
+DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
+DATA_BEGIN_MAX = 4096
+STRIPE = 1024                   # sectors of a member at most, as mdadm likes them
 
 # a VM with disks for an array of each level, large enough for two pages of the bitmap
 DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
@@ -51,10 +53,10 @@ def windows(unit):
 
 
 def on_members(window, level, disks):
-    """Where on the members such a range of the array is, and a little more: data begin
-    at DATA_BEGIN at the latest. (RAID10 has two copies.)"""
+    """Where on the members such a range of the array is, and a little more. (RAID10 has two
+    copies.)"""
     share = {1: 1, 10: disks // 2}.get(level) or width(level, disks)
-    return range(window.start // share, window.stop // share + CHUNK + DATA_BEGIN)
+    return range(window.start // share, window.stop // share + STRIPE + DATA_BEGIN_MAX)
 
 
 def first_and_count(window):
@@ -147,7 +149,7 @@ class Scene:
         said, content = self.run_load(array, unit, where, seconds, meanwhile)
         logged = of_images([disk.path for disk in array.members],
                                        [disk.index for disk in array.members])
-        assert logged.data_start <= DATA_BEGIN
+        assert logged.data_start <= DATA_BEGIN_MAX
         return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
                                 said, content)
 
