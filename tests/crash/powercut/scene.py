@@ -26,9 +26,11 @@ DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
 DATA_BEGIN_MAX = 4096
 STRIPE = 1024                   # sectors of a member at most, as mdadm likes them
 
-# a VM with disks for an array of each level, large enough for two pages of the bitmap
-DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
-KINDS = [DiskOptions(size="108M" if i in DISKS[10] else "208M") for i in range(15)]
+# A VM with disks for an array of each level, large enough for two pages of the bitmap. With fewer
+# of them, raid5 would not read old parity to write a block: what it reads instead are all the others.
+DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 11), 6: range(11, 17)}
+KINDS = [DiskOptions(size="108M" if i in DISKS[10] else "208M") for i in range(17)]
+PREFER_RMW = 2                  # if that is as many blocks to read
 
 
 def build_load():
@@ -143,8 +145,7 @@ class Scene:
                                      disks=len(disks), assume_clean=False, size=size,
                                      chunk=CHUNK // 2 if level in PARITY else None)
         assert where[-1].stop <= array.size() // 512
-        array.set("llbitmap/barrier_idle", 0)
-        array.set("llbitmap/daemon_sleep", 1)
+        self.prepare(array, level)
         start = len(self.server.log)
         said, content = self.run_load(array, unit, where, seconds, meanwhile)
         logged = of_images([disk.path for disk in array.members],
@@ -152,6 +153,14 @@ class Scene:
         assert logged.data_start <= DATA_BEGIN_MAX
         return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
                                 said, content)
+
+    @staticmethod
+    def prepare(array, level):
+        """Clean soon, and parity by all the ways that raid5 has."""
+        array.set("llbitmap/barrier_idle", 0)
+        array.set("llbitmap/daemon_sleep", 1)
+        if level in PARITY:
+            array.set("rmw_level", PREFER_RMW)
 
     def run_load(self, array, unit, where, seconds, meanwhile=None, generation=0):
         """... until the array is stopped; gives what the load said, and the content in the end."""
@@ -178,8 +187,7 @@ class Scene:
         unit = unit_of(level, image.array.members)
         where = where or windows(unit)
         self.bring_up(array, image)
-        array.set("llbitmap/barrier_idle", 0)
-        array.set("llbitmap/daemon_sleep", 1)
+        self.prepare(array, level)
         assembled = self.read_back(array, where)
         said, content = self.run_load(array, unit, where, seconds,
                                       generation=max(image.live.values(), default=0))
