@@ -585,6 +585,18 @@ def test_one_member_is_left(log):
     assert both(log.judge(30)) == NOTHING
 
 
+def test_array_that_is_only_being_created(parity_log):
+    """Superblocks come one by one, and are not durable at once."""
+    log = parity_log
+    del log.entries[:]
+    log.size(5, SIZE, flush=False)
+    log.covers(SIZE, flush=False)
+    log.flush()
+    assert log.rules() == []
+    log.without(*range(log.array.layout.redundancy + 1))
+    assert set(log.rules()) == {("enough", 0)}
+
+
 def test_nobody_has_a_bitmap(log):
     log.covers(SIZE, magic=0, members=[0])
     log.flush()

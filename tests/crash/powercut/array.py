@@ -417,8 +417,9 @@ class Parities(LoggedArray):
             if all(block is ZEROES for block in row.values()):
                 continue
             stripe = where // self.layout.chunk % self.layout.disks
-            row = self.layout.complete(row, stripe)
-            if not self._right(tuple(row[role] for role in range(self.layout.disks)), stripe):
+            if len(row) < self.layout.disks:
+                row = dict(sorted(self.layout.complete(row, stripe).items()))
+            if not self._right(tuple(row.values()), stripe):
                 return f"parity of member sector {self.data_start + where} is not that of the data"
         return ""
 

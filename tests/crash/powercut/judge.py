@@ -14,7 +14,8 @@ began may be there as well. So each check below holds for all power cuts at that
   flushed  an fsync has returned, and a copy of what it covers is not durable. A member that was
            failed a moment ago is let off: md leaves it out of the flush at once, with any
            bitmap or none, and does not wait until the superblocks tell. The same for a write
-           that is to be durable when it is done. Of a member that is missing, parity gives something else, where nothing is being written (hole.py).
+           that is to be durable when it is done. Of a member that is missing, parity gives
+           something else, where nothing is being written (hole.py).
   enough   the members that the superblocks call in-sync may be too few to have all data, or have
            no bitmap that the kernel takes
   cover    the superblocks may tell of a larger array than the bitmap of an in-sync member covers;
@@ -292,11 +293,15 @@ class Judge:
         taken back by them."""
         before = frozenset().union(self.trusted, *self._returning.values())
         self._fresh, self._returning = {}, {}
-        self._check_enough()
-        for _, supers, good in self._readings:
+        if not self._readings:
+            return
+        for reader, supers, good in self._readings:
+            self._check_enough(reader, supers, good)
             events = max((supers[member].events for member in good), default=0)
             for member in good:
                 self._take_bitmap(member, supers, good, events)
+        durable, _, good = self._readings[0]
+        self._assembled |= self.array.enough(good) and self._has_bitmap(durable, good)
         joined |= frozenset().union(*self._returning.values()) - before
         if not joined:
             return
@@ -321,22 +326,17 @@ class Judge:
             self._returning[member] = self._returning.get(member, frozenset()) | \
                 may_return(supers, good, cleared)
 
-    def _check_enough(self):
-        lacks = [self._lack(*reading) for reading in self._readings]
-        if not self._assembled:         # mdadm writes one superblock after the other
-            self._assembled = bool(lacks) and not any(lacks)
-            return
+    def _check_enough(self, reader, supers, good):
+        if not self._assembled:
+            return              # it is only being created
         self.checked["enough"] += 1
-        for text in filter(None, lacks):
-            self._report("enough", 0, text)
-
-    def _lack(self, reader, supers, good):
-        """What an assembly of such members would miss, or ""."""
         if not self.array.enough(good):
-            return too_few(supers, good)
-        if not any(is_ours(self.array.bitmap_of(reader(self.media[member]))) for member in good):
-            return f"none of disks {sorted(good)} has a bitmap"
-        return ""
+            self._report("enough", 0, too_few(supers, good))
+        elif not self._has_bitmap(reader, good):
+            self._report("enough", 0, f"none of disks {sorted(good)} has a bitmap")
+
+    def _has_bitmap(self, reader, members):
+        return any(is_ours(self.array.bitmap_of(reader(self.media[member]))) for member in members)
 
     def _shrink(self, sectors):
         """What is behind the new end is promised to nobody."""
