@@ -51,7 +51,7 @@ def unit_of(level, disks):
 
 def windows(unit):
     """Where the load writes: the array's begin, and around the bitmap's second page."""
-    return [range(24 * unit), range((PAGE_0_CHUNKS - 8) * unit, (PAGE_0_CHUNKS + 8) * unit)]
+    return [range(16 * unit), range((PAGE_0_CHUNKS - 6) * unit, (PAGE_0_CHUNKS + 6) * unit)]
 
 
 def on_members(window, level, disks):
