@@ -92,4 +92,5 @@ def two_fail(scene, array):
 
 def all_for(level):
     """What may happen to an array of this level."""
-    return [re_add, replace, resync, unsynced, freeze, fail_again, *([two_fail] if level in (1, 6) else [])]
+    return [re_add, replace, resync, unsynced, freeze, fail_again,
+            *([two_fail] if level in (1, 6) else [])]

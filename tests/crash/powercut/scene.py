@@ -87,7 +87,7 @@ class Recording:
     said: str               # by the load
     content: dict           # array sector -> generation or "?", read through the array at the end
     before: object = None   # Image that it was assembled from, if it was not created
-    assembled: dict = dataclasses.field(default_factory=dict)   # ... its content after that, read as above
+    assembled: dict = dataclasses.field(default_factory=dict)   # ... content after that, as above
 
     def keep(self, path, seed):
         """For tools and people: unpickle it to judge it again."""
