@@ -24,7 +24,7 @@ ORDERS = {0: ("nothing is broken", ""), 1: ("unsafe bits cleared at issue", "ord
 # of tests/vm/breaks.py: (name, level, what happens meanwhile, the rule by which it is found)
 BREAKS = [("recovery-in-member-sectors", 10, meanwhile.replace, "flushed"),
           ("parity-trusted-when-written", 5, meanwhile.unsynced, "flushed"),
-          *(("partial-discard-whole", level, meanwhile.replace, "flushed") for level in DISKS)]
+          *(("partial-discard-whole", level, meanwhile.replace, "order") for level in DISKS)]
 
 # chooses data and crash states; how the guest's threads run, nobody can repeat
 SEED = int(os.environ.get("CRASH_SEED") or random.randrange(1 << 30))

@@ -30,6 +30,8 @@ STRIPE = 1024                   # sectors of a member at most, as mdadm likes th
 # of them, raid5 would not read old parity to write a block: what it reads instead are all the others.
 DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 11), 6: range(11, 17)}
 KINDS = [DiskOptions(size="108M" if i in DISKS[10] else "208M") for i in range(17)]
+# raid5 discards nothing but whole stripes: a chunk of the bitmap stands for two of them
+STRIPES_KIB = CHUNK // 4
 PREFER_RMW = 2                  # if that is as many blocks to read
 
 
@@ -143,7 +145,7 @@ class Scene:
             self.litter(self.vm.disks[number])
         array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
                                      disks=len(disks), assume_clean=False, size=size,
-                                     chunk=CHUNK // 2 if level in PARITY else None)
+                                     chunk=STRIPES_KIB if level in PARITY else None)
         assert where[-1].stop <= array.size() // 512
         self.prepare(array, level)
         start = len(self.server.log)
