@@ -273,7 +273,7 @@ static void discard(struct worker *me)
 	uint64_t range[2], newest;
 	bool ok;
 
-	if (rnd(me, 3) == 0) {	/* a part of a chunk at one end or both */
+	if (rnd(me, 2)) {	/* a part of a chunk at one end or both */
 		start += 8 * rnd(me, 8);
 		sectors -= 8 * (8 + rnd(me, 8));
 	}

@@ -5,6 +5,7 @@ import random
 
 import breaks
 import pytest
+from levels import PARITY
 
 from powercut import meanwhile, resizes
 from powercut.crash import CrashTest
@@ -24,7 +25,8 @@ ORDERS = {0: ("nothing is broken", ""), 1: ("unsafe bits cleared at issue", "ord
 # of tests/vm/breaks.py: (name, level, what happens meanwhile, the rule by which it is found)
 BREAKS = [("recovery-in-member-sectors", 10, meanwhile.replace, "flushed"),
           ("parity-trusted-when-written", 5, meanwhile.unsynced, "flushed"),
-          *(("partial-discard-whole", level, meanwhile.replace, "order") for level in DISKS)]
+          *(("partial-discard-whole", level, meanwhile.replace, "clean" if level in PARITY else "order")
+            for level in DISKS)]
 
 # chooses data and crash states; how the guest's threads run, nobody can repeat
 SEED = int(os.environ.get("CRASH_SEED") or random.randrange(1 << 30))
