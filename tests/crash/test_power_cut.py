@@ -3,10 +3,10 @@
 import os
 import random
 
-import breaks
 import pytest
-from levels import PARITY
 
+import breaks
+from levels import PARITY
 from powercut import meanwhile, resizes
 from powercut.crash import CrashTest
 from powercut.scene import DISKS, KINDS, Scene, broken_modules
