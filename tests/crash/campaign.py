@@ -82,7 +82,8 @@ class Looked:
         test = CrashTest(recording, self.seed).run(moments, EACH, images)
         found = [f"{name}{one}" for one in (*test.judge.violations, *test.violations)]
         if found:
-            path = build_dir() / "crash" / f"log-{self.seed}-raid{self.level}{'-again' * bool(name)}.pickle"
+            again = "-again" if name else ""
+            path = build_dir() / "crash" / f"log-{self.seed}-raid{self.level}{again}.pickle"
             recording.keep(path, self.seed)
             found.append(f"the log is in {path}")
         self.found += found

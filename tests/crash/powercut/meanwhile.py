@@ -27,6 +27,17 @@ def renew(scene, array, member):
     array.add(member)
 
 
+def renew_halfway(scene, array, member):
+    """... and is recovered up to there; Scene.remove() and sync_max let it go on."""
+    array.set("sync_max", HALFWAY)
+    renew(scene, array, member)
+    deadline = time.monotonic() + 60 * scene.vm.scale
+    while array.get("sync_action") != "recover":
+        assert time.monotonic() < deadline, "nothing is recovered"
+        time.sleep(0.1)
+    time.sleep(PAUSE)
+
+
 def re_add(scene, array):
     """A member fails and comes back with what it has."""
     array.re_add(leave(scene, array))
@@ -56,10 +67,7 @@ def unsynced(scene, array):
 
 def freeze(scene, array):
     """The recovery of a new member is interrupted where it has come halfway, and goes on."""
-    member = leave(scene, array)
-    array.set("sync_max", HALFWAY)
-    renew(scene, array, member)
-    time.sleep(PAUSE)
+    renew_halfway(scene, array, leave(scene, array))
     array.set("sync_action", "frozen")
     array.set("sync_max", "max")
     time.sleep(PAUSE)
@@ -69,9 +77,7 @@ def freeze(scene, array):
 def fail_again(scene, array):
     """A new member fails where its recovery has come halfway, and comes back."""
     member = leave(scene, array)
-    array.set("sync_max", HALFWAY)
-    renew(scene, array, member)
-    time.sleep(PAUSE)
+    renew_halfway(scene, array, member)
     scene.fail(array, member)
     scene.remove(array, member)
     time.sleep(PAUSE)
@@ -80,12 +86,11 @@ def fail_again(scene, array):
 
 def two_fail(scene, array):
     """A member fails while another is halfway recovered; both come back."""
-    first = leave(scene, array)
-    array.set("sync_max", HALFWAY)
-    renew(scene, array, first)
+    renew_halfway(scene, array, leave(scene, array))
     array.re_add(leave(scene, array, -2))
 
 
 def all_for(level):
     """What may happen to an array of this level."""
-    return [re_add, replace, resync, unsynced, freeze, fail_again, *([two_fail] if level in (1, 6) else [])]
+    return [re_add, replace, resync, unsynced, freeze, fail_again,
+            *([two_fail] if level in (1, 6) else [])]

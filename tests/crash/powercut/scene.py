@@ -51,7 +51,7 @@ def unit_of(level, disks):
 
 def windows(unit):
     """Where the load writes: the array's begin, and around the bitmap's second page."""
-    return [range(24 * unit), range((PAGE_0_CHUNKS - 8) * unit, (PAGE_0_CHUNKS + 8) * unit)]
+    return [range(16 * unit), range((PAGE_0_CHUNKS - 6) * unit, (PAGE_0_CHUNKS + 6) * unit)]
 
 
 def on_members(window, level, disks):
@@ -87,7 +87,7 @@ class Recording:
     said: str               # by the load
     content: dict           # array sector -> generation or "?", read through the array at the end
     before: object = None   # Image that it was assembled from, if it was not created
-    assembled: dict = dataclasses.field(default_factory=dict)   # ... its content after that, read as above
+    assembled: dict = dataclasses.field(default_factory=dict)   # ... content after that, as above
 
     def keep(self, path, seed):
         """For tools and people: unpickle it to judge it again."""
