@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The judge of power cuts, on logs made by hand: one thing wrong at a time."""
 import itertools
+import dataclasses
 import pickle
 import random
 import struct
@@ -8,10 +9,11 @@ import struct
 import pytest
 
 from powercut.array import Mirrors, Parities, Super, trusted
-from powercut.crash import CrashTest
+from powercut.crash import CrashTest, Image
 from powercut.hole import CALM
 from powercut.log import (DISCARD, DONE, FLUSH, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED,
-                          MARK_MAGIC, SECTOR, SHRINK, WRITE, Entry, pattern)
+                          MARK_MAGIC, MARK_WROTE, SECTOR, SHRINK, WRITE, WROTE, WROTE_BEGIN, Entry,
+                          pattern)
 from powercut.scene import Recording
 from vmtest.geometry import Layout
 from vmtest.member import BITMAP_MAGIC, MD_MAGIC
@@ -46,6 +48,7 @@ class Log:
     def __init__(self, litter=()):
         """(member, sector): what is there from before there was an array."""
         self.entries = []
+        self.content, self.before, self.assembled = {}, None, {}
         for member, sector in litter:
             self.write(member, sector, b"x" * SECTOR)
         self.states = [UNWRITTEN] * (SIZE // CHUNK)
@@ -116,6 +119,12 @@ class Log:
         data = MARK.pack(MARK_MAGIC, kind, first, second, third).ljust(SECTOR, b"\0")
         self.done(self.begin(WRITE, MARKS, 0, data))
 
+    def told(self, *writes):
+        """The load was told that they are done: (first sector, sectors, generation, durable)."""
+        data = MARK.pack(MARK_MAGIC, MARK_WROTE, len(writes), 0, 0)[:WROTE_BEGIN]
+        data += b"".join(WROTE.pack(*write) for write in writes)
+        self.done(self.begin(WRITE, MARKS, 0, data.ljust(SECTOR, b"\0")))
+
     def discard(self, first, sectors, members=(0, 1)):
         self.mark(MARK_DISCARD, first, sectors)
         for member in members:
@@ -125,7 +134,8 @@ class Log:
     array = Mirrors([0, 1], Layout(2, SIZE, 0), CHUNK, BITMAP, DATA)
 
     def recording(self):
-        return Recording(self.array, self.entries, self.start, MARKS, "")
+        return Recording(self.array, self.entries, self.start, MARKS, "", self.content, self.before,
+                         self.assembled)
 
     def judge(self, states=6):
         return CrashTest(self.recording(), 1).run(len(self.entries), states)
@@ -223,6 +233,110 @@ def test_an_older_generation_is_not_flushed_data(log):
     log.data(130, 2, members=[1], flush=True)
     log.mark(MARK_FLUSHED, 2)
     assert log.rules() == [("flushed", 1)]
+
+
+def test_acknowledged_and_on_no_member(log):
+    """The load was told that it is written, and that it is flushed; nobody was sent it."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.told((130, 1, 1, 0), (140, 2, 2, 0))
+    log.mark(MARK_FLUSHED, 2)
+    assert log.rules() == [("flushed", 1)] * 2
+    log.flush([0])          # some more moments
+    assert any("140" in violation.text for violation in log.judge(30).violations)
+    log.state(1, CLEAN)
+    assert ("clean", 1) in log.rules()
+
+
+@pytest.fixture
+def after_a_cut(log):
+    """Another log, of what comes after: generation 1 was flushed, and member 0 alone has 2."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    log.data(130, 2, members=[0], flush=True)
+    judge = log.judge().judge
+    content = {member: medium.base for member, medium in judge.media.items()}
+    image = Image(log.array, 0, content, judge.promised.live, judge.promised.flushed)
+    later = Log()
+    later.entries, later.start, later.states, later.before = [], 0, list(log.states), image
+    later.assembled = {130: 2, 131: "?"}
+    return later
+
+
+def test_synced_after_a_cut(after_a_cut):
+    log = after_a_cut
+    log.data(130, 2, members=[1], flush=True)
+    log.state(1, CLEAN)
+    log.state(1, DIRTY)
+    log.data(130, 3)
+    log.told((130, 1, 3, 0))
+    test = log.judge()
+    assert test.judge.violations == [] and test.violations == []
+
+
+def test_not_synced_after_a_cut(after_a_cut):
+    after_a_cut.state(1, CLEAN)
+    assert after_a_cut.rules() == [("clean", 1)] * 2
+    assert after_a_cut.judge().violations
+
+
+def test_flushed_before_a_cut(after_a_cut):
+    after_a_cut.assembled[130] = 0
+    assert after_a_cut.rules() == [("read", 1)]
+
+
+def test_not_flushed_on_littered_members():
+    log = Log([(0, DATA + 130), (1, DATA + 130)])
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.told((130, 1, 1, 0))
+    log.data(130, 2)
+    test = log.judge(30)
+    assert test.judge.violations == [] and test.violations == []
+    log.flush()
+    log.mark(MARK_FLUSHED, 2)
+    log.write(1, DATA + 130, b"x" * SECTOR, flush=False)
+    assert any("foreign" in one.text for one in log.judge(30).violations)
+
+
+def test_durable_when_it_is_done(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.flush()
+    log.told((130, 1, 1, 1))
+    assert log.rules() == []
+    log.data(130, 2)
+    log.told((130, 1, 2, 0))
+    assert log.rules() == []
+    log.data(130, 3, members=[0], flush=True)
+    log.data(130, 3, members=[1])
+    log.told((130, 1, 3, 1))
+    assert log.rules() == [("flushed", 1)]
+    log.mark(MARK_FLUSHED, 2)       # an older one: what was promised remains
+    log.flush([0])
+    assert any("generation 3 was flushed" in one.text for one in log.judge(30).violations)
+
+
+def test_told_of_what_is_discarded(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.told((130, 1, 1, 1))
+    log.discard(128, 8)
+    log.flush()
+    log.mark(MARK_FLUSHED, 1)
+    log.state(1, CLEAN)
+    assert log.rules() == [("flushed", 1)]      # when it was told, and not afterwards
+
+
+@pytest.mark.parametrize("read, rules", [({130: 1, 131: "?"}, []), ({130: 0}, [("read", 1)]),
+                                         ({130: "?"}, [("read", 1)]), ({130: 2}, [("read", 1)])])
+def test_read_through_the_array_at_the_end(log, read, rules):
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.told((130, 1, 1, 1))
+    log.content = read
+    assert log.rules() == rules
 
 
 def test_whole_discard(log):
@@ -430,6 +544,21 @@ def test_bytes_that_are_no_states(log):
 
 
 # -- nobody can assemble it -----------------------------------------------------------------------
+
+def test_while_it_is_created():
+    """One superblock after the other, and the first members are enough before they are durable."""
+    log = ParityLog(5)
+    there, log.entries = log.entries, []
+    for member in log.members:
+        log.write(member, 8, superblock(member, 4, log.members) + bytes(7 * SECTOR))
+        log.write(member, BITMAP, there[0].data)
+    begin = len(log.entries)
+    for entry in there:
+        log.entries.append(dataclasses.replace(
+            entry, number=len(log.entries),
+            sector=entry.sector + begin if entry.kind == DONE else entry.sector))
+    assert log.rules() == []
+
 
 def test_nobody_is_trusted(log):
     log.state(1, DIRTY)

@@ -148,6 +148,11 @@ class LoggedArray:
         sector, offset = divmod(BITMAP_HEADER + chunk, SECTOR)
         return self.bitmap_start + sector, offset
 
+    @property
+    def bitmap_area(self):
+        """The sectors of the bitmap, with its superblock, on each member."""
+        return range(self.bitmap_start, self.byte_at(self.chunks - 1)[0] + 1)
+
     def chunks_at(self, sector):
         """The chunks whose bytes stand in that sector of a member."""
         first = (sector - self.bitmap_start) * SECTOR - BITMAP_HEADER

@@ -13,7 +13,13 @@ import random
 from .array import (CLEAN, UNWRITTEN, covers, is_ours, may_return, says_of_all, short, too_few, trusted,
                     vouches)
 from .judge import Judge, Violation
-from .log import DONE, SECTOR
+from .log import DONE, SECTOR, WRITE
+
+
+def is_lost(value, least):
+    """Whether it is neither this generation, which was flushed, nor a newer one. Before the first
+    flush, what was there earlier may be there."""
+    return least and not (isinstance(value, int) and value >= least)
 
 
 def keep_nothing(_, versions, rng):
@@ -70,24 +76,37 @@ class CrashTest:
         self.array = recording.array
         self.log = recording.log
         self.start = recording.start    # no states before this entry
+        self.content = recording.content
         self.rng = random.Random(seed)
         self.judge = Judge(recording.array, recording.mark_disk)
+        if recording.before:
+            self.judge.goes_on(recording.before, recording.assembled)
         self.seen = set()           # fingerprints of the states that were judged
         self.in_flight = 0          # of those, with a bitmap write in flight
         self.violations = []
         self.images = []            # Image, as many as run() was asked for
 
     def moments(self, count):
-        """Entries after which to cut: anywhere, and where bitmaps or superblocks are written."""
-        known = set(self.array.members)
-        here = [entry.number for entry in self.log[self.start:] if entry.disk in known]
-        hot = [entry.number for entry in self.log[self.start:] if entry.disk in known
-               and entry.kind != DONE and 0 < entry.sectors
-               and entry.sector < self.array.data_start]
-        chosen = set(self.rng.sample(here, min(count // 2, len(here))))
-        for number in self.rng.sample(hot, min(count - count // 2, len(hot))):
-            chosen.add(min(number + self.rng.randrange(12), len(self.log) - 1))
-        return chosen
+        """Entries after which to cut: anywhere, soon after a superblock's write began, and, most of
+        them, while some of the bitmap is on its way."""
+        known, area = set(self.array.members), self.array.bitmap_area
+        here = [entry for entry in self.log[self.start:] if entry.disk in known]
+        if count >= len(here):
+            return {entry.number for entry in here}
+        metadata = [entry for entry in here if entry.kind == WRITE
+                    and entry.sector < self.array.data_start]
+        bitmap = [entry.number for entry in metadata if entry.sector in area]
+        others = [entry.number for entry in metadata if entry.sector not in area]
+        done = {(entry.disk, entry.sector): entry.number for entry in here if entry.kind == DONE}
+
+        def some(entries, share):
+            return self.rng.sample(entries, min(int(count * share), len(entries)))
+
+        chosen = set(some([entry.number for entry in here], 0.3))
+        chosen |= {min(number + self.rng.randrange(12), len(self.log) - 1)
+                   for number in some(others, 0.1)}
+        return chosen | {self.rng.randrange(number, done[self.log[number].disk, number])
+                         for number in some(bitmap, 0.6)}
 
     def run(self, moments, each, images=0):
         """Judges the whole log, and `each` states at about so many moments; keeps `images`."""
@@ -102,6 +121,7 @@ class CrashTest:
                 wanted += entry.number in keep
                 for _ in range(each):
                     wanted -= self._one_state(entry.number, wanted > 0)
+        self.judge.read_back(self.content)
         return self
 
     def _one_state(self, position, keep):
@@ -128,14 +148,13 @@ class CrashTest:
                        for member, medium in self.judge.media.items()}
             promised = self.judge.promised
             self.images.append(Image(self.array, position, content, dict(promised.live),
-                                     dict(promised.flushed)))
+                                     dict(promised.flushed), self.judge.leaving))
         return keep
 
     def _bitmap_in_flight(self):
-        """Whether some of the bitmap is on its way to a member, and not durable."""
-        area = range(self.array.bitmap_start, self.array.data_start)
-        return any(sector in area for medium in self.judge.media.values()
-                   for sector in medium.pending)
+        area = self.array.bitmap_area
+        return any(entry.kind == WRITE and entry.sector in area
+                   for medium in self.judge.media.values() for entry in medium.in_flight())
 
     def _policy(self):
         rng = self.rng
@@ -197,7 +216,7 @@ class CrashTest:
             if not found and self.judge.at_rest(array.spots([sector])):
                 found = array.found(read, members, sector, computed=True)
             least = self.judge.promised.flushed.get(sector, 0)
-            if any(not isinstance(value, int) or value < least
+            if any(is_lost(value, least)
                    for member, value in found.items() if member not in self.judge.leaving):
                 return f"array sector {sector}: {short(found)}; generation {least} was flushed"
         return ""
@@ -225,6 +244,7 @@ class Image:
     content: dict           # member -> {sector: value}
     live: dict
     flushed: dict
+    leaving: frozenset = frozenset()    # README.md, "Let off"
 
     def write(self, member, path, size):
         """A member as a disk file."""
@@ -257,8 +277,8 @@ class Image:
             for sector in sectors:
                 least, newest = self.flushed.get(sector, 0), self.live[sector]
                 found = self.array.found(read, members, sector, computed=True)
-                if not all(isinstance(value, int) and least <= value <= newest
-                           for value in found.values()):
+                if any(is_lost(value, least) or isinstance(value, int) and value > newest
+                       for value in found.values()):
                     wrong.append(f"array sector {sector}: {short(found)}, flushed {least}, "
                                  f"newest {newest}")
             return list(filter(None, wrong))

@@ -13,13 +13,15 @@ began may be there as well. So each check below holds for all power cuts at that
            there (promise 4).
   flushed  an fsync has returned, and a copy of what it covers is not durable. A member that was
            failed a moment ago is let off: md leaves it out of the flush at once, with any
-           bitmap or none, and does not wait until the superblocks tell. Of a member that is
-           missing, parity gives something else, where nothing is being written (hole.py).
+           bitmap or none, and does not wait until the superblocks tell. The same for a write
+           that is to be durable when it is done. Of a member that is missing, parity gives
+           something else, where nothing is being written (hole.py).
   enough   the members that the superblocks call in-sync may be too few to have all data, or have
            no bitmap that the kernel takes
   cover    the superblocks may tell of a larger array than the bitmap of an in-sync member covers;
            or of a larger array than before, and a byte of what it gains may be another than
            Unwritten (promise 6)
+  read     in the end, what is read through the array is not the newest that was written
 """
 import dataclasses
 
@@ -29,7 +31,7 @@ from .array import (CLEAN, SUPER_SECTORS, UNWRITTEN, covers, is_ours, may_return
                     too_few, trusted, vouches)
 from .hole import Rows
 from .log import (DISCARD, DONE, LEAVE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
-                  SECTOR, SHRINK, WRITE)
+                  MARK_WROTE, SECTOR, SHRINK, WRITE, wrote)
 from .media import Medium
 
 MAX_VIOLATIONS = 50
@@ -47,7 +49,7 @@ class Violation:
 
 
 class Promised:
-    """What the load was promised, by array sector; from its data and its marks."""
+    """What the load was promised, by array sector: from its marks, and before these from its data."""
 
     def __init__(self, array):
         self.array = array
@@ -59,15 +61,27 @@ class Promised:
         self._order = []        # (generation, sector), not covered by an fsync
 
     def wrote(self, sector, number):
-        if number <= max(self._dead.get(sector, 0), self.live.get(sector, 0)):
-            return              # sync I/O, or the same write on another member
-        self.live[sector] = number
-        self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
-        self._order.append((number, sector))
+        """Whether that is news."""
+        # else sync I/O, or known from another member or a mark
+        news = number > max(self._dead.get(sector, 0), self.live.get(sector, 0))
+        if news:
+            self.live[sector] = number
+            self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
+            self._order.append((number, sector))
+        return news
+
+    def found(self, sector, number, flushed, begun):
+        """... after a power cut, 0: nothing that was promised. Generations up to `begun` are from
+        before it."""
+        if number:
+            self.wrote(sector, number)
+        else:
+            self._dead[sector] = begun      # what was discarded may come back
+        if flushed:
+            self.flushed[sector] = flushed
 
     def discard(self, first, sectors, newest=0):
-        """Generations up to `newest` are there. Not all of them need be known: what was written
-        while its member was missing, only recovery will bring there."""
+        """Generations up to `newest` are there."""
         self.discards[first, sectors] = self.discards.get((first, sectors), 0) + 1
         for sector in range(first, first + sectors):
             self._dead[sector] = max(newest, self._dead.get(sector, 0), self.live.get(sector, 0))
@@ -83,10 +97,19 @@ class Promised:
 
     def synced(self, low):
         """Gives the sectors that are newly covered."""
-        covered = {s: n for n, s in self._order if n <= low and n > self._dead.get(s, 0)}
+        covered = dict((s, n) for n, s in self._order if n <= low)
         self._order = [(n, s) for n, s in self._order if n > low]
-        self.flushed.update(covered)
-        return covered
+        return self._covered(covered)
+
+    def durable(self, first, sectors, number):
+        """Of one write; gives the sectors that are newly covered."""
+        return self._covered(dict.fromkeys(range(first, first + sectors), number))
+
+    def _covered(self, sectors):
+        new = {s: n for s, n in sectors.items()
+               if n > max(self._dead.get(s, 0), self.flushed.get(s, 0))}
+        self.flushed.update(new)
+        return new
 
     def discarding_whole(self, chunk):
         return all(any(first <= start and first + sectors >= start + count
@@ -117,6 +140,20 @@ class Judge:
         self._returning = {}    # member -> who would be taken back, if its bitmap was read
         self._assembled = False # there has been an array
         self._rows = Rows()
+
+    def goes_on(self, image, content):
+        """Before all entries: the members are as a power cut left them. Of what was not flushed,
+        one thing or another is there; `content` is what was read when the array was synced."""
+        for member, values in image.content.items():
+            self.media[member].base = dict(values)
+        begun = max(image.live.values(), default=0)
+        for sector, value in content.items():
+            newest, least = image.live.get(sector, 0), image.flushed.get(sector, 0)
+            if least and (not isinstance(value, int) or not least <= value <= newest):
+                self._report("read", self.array.chunk_of(sector), f"array sector {sector}: read "
+                             f"{value} after a power cut, not what was flushed ({least}) or newer")
+            self.promised.found(sector, value if newest and value != "?" else 0, least, begun)
+        self._supers_changed()
 
     def feed(self, entry):
         self.position = entry.number
@@ -199,8 +236,30 @@ class Judge:
         elif kind == MARK_DISCARDED:
             self.promised.discarded(first, second)
         elif kind == MARK_FLUSHED:
-            for sector, number in self.promised.synced(first).items():
-                self._check_flushed(sector, number, self.trusted - self.leaving)
+            self._flushed(self.promised.synced(first))
+        elif kind == MARK_WROTE:
+            self._told(wrote(entry.data))
+
+    def _told(self, writes):
+        """Writes that are done."""
+        for first, sectors, number, durable in writes:
+            for sector in range(first, first + sectors):
+                if self.promised.wrote(sector, number):     # ... and no member was sent it
+                    self._proved.discard(self.array.chunk_of(sector))
+            if durable:
+                self._flushed(self.promised.durable(first, sectors, number))
+
+    def _flushed(self, covered):
+        for sector, number in covered.items():
+            self._check_flushed(sector, number, self.trusted - self.leaving)
+
+    def read_back(self, content):
+        """After all entries: what was read through the array, {sector: generation, or something}."""
+        for sector, value in content.items():
+            newest = self.promised.live.get(sector, value)
+            if value != newest:
+                self._report("read", self.array.chunk_of(sector), f"array sector {sector}: read "
+                             f"{value}, not generation {newest}")
 
     def _supers_changed(self):
         """Who may be trusted after a power cut now: by what is durable, or by the newest."""

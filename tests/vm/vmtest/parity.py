@@ -40,14 +40,16 @@ def _tables():
     return powers, {value: exponent for exponent, value in enumerate(powers)}
 
 
+@functools.cache
+def _products(factor):
+    powers, exponents = _tables()
+    return bytes([0] + [powers[(exponents[factor] + exponents[value]) % 255]
+                        for value in range(1, 256)])
+
+
 def times(factor, data):
     """Bytes, each times `factor`."""
-    if not factor:
-        return bytes(len(data))
-    powers, exponents = _tables()
-    table = bytes([0] + [powers[(exponents[factor] + exponents[value]) % 255]
-                         for value in range(1, 256)])
-    return data.translate(table)
+    return data.translate(_products(factor)) if factor else bytes(len(data))
 
 
 def inverse(factor):
