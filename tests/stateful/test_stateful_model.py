@@ -81,6 +81,63 @@ def test_mark_and_load():
     assert first(one, 5) == [UNWRITTEN, CLEAN, NEEDSYNC, NEEDSYNC, NEEDSYNC]
 
 
+def test_set_bits():
+    """Startwrite; but nobody writes, so what was discarded may still become Unwritten."""
+    one = model(5, ALL)
+    one.discarding = {2}
+    one.set_bits(0, 5)
+    assert first(one, 5) == [NEEDSYNC, DIRTY, DIRTY, NEEDSYNC, SYNCING]
+    one.expect_syncs("frozen")
+    assert one.allowed[2] == {DIRTY, UNWRITTEN}
+    one = model(1, ALL)
+    one.leave(0)
+    one.set_bits(0, 3)
+    assert first(one, 3) == [NEEDSYNC, NEEDSYNC, DIRTY]
+
+
+@pytest.mark.parametrize("level, states, missing, wanted", [
+    (1, [UNWRITTEN, CLEAN, DIRTY], 0, CLEAN),
+    (1, [UNWRITTEN, NEEDSYNC], 0, {CLEAN, NEEDSYNC}),
+    (10, [UNWRITTEN, DIRTY], 1, NEEDSYNC),
+    (5, [CLEAN, DIRTY], 0, CLEAN),
+    (6, [CLEAN, UNWRITTEN], 0, {CLEAN, NEEDSYNC}),
+    (6, [CLEAN], 2, NEEDSYNC)])
+def test_new_bitmap(level, states, missing, wanted):
+    """Nothing is Unwritten, and Clean only what is equal."""
+    one = model(level, states)
+    for disk in range(missing):
+        one.leave(2 * disk)
+    one.new_bitmap()
+    assert first(one, 3) == [wanted] * 3 and one.wanted == (NO if wanted == CLEAN else MUST)
+
+
+def test_what_must_be_stored():
+    one = model(1, ALL)
+    one.write(8, 1)
+    one.mark(0, 2)                      # the write made the first one Dirty
+    assert one.stored == {0, 1}
+    one.begin()
+    one.mark(0, 1)                      # stays Unwritten
+    one.discard(2 * 128, 128 + 1)
+    assert one.stored == {2, 3}
+    one.begin()
+    assert one.stored == set()
+
+
+@pytest.mark.parametrize("level, pairs", [(1, 3), (10, 4), (5, 0), (6, 10)])
+def test_two_failures(level, pairs):
+    """Each pair that the array can lose, and no other."""
+    found = set()
+    for number in range(12):
+        rig = Obedient(number)
+        rig.play = Blind(rig)
+        done = rig.play.run([("create", level, 1), ("fail_two", number)])
+        if len(done) == 2:
+            found.add(tuple(rig.play.model.out))
+    assert len(found) == pairs
+    assert not found & ({(0, 1), (2, 3)} if level == 10 else set())
+
+
 def test_syncs():
     one = model(1, ALL, frozen=True, wanted=MUST)
     one.expect_syncs("frozen")
@@ -138,6 +195,7 @@ class Obedient:
 
     def __init__(self, seed):
         self.play = None
+        self.read_only = False
         self.random = random.Random(seed)
 
     def create(self, *_):
@@ -151,11 +209,21 @@ class Obedient:
     def device(self, disk):
         return "/dev/vd" + "abcdef"[disk]
 
-    def mdadm(self, *_, seconds=0):
+    def mdadm(self, *words, seconds=0):
+        if words[0].startswith("--read"):
+            self.read_only = words[0] == "--readonly"
         return [0, ""]
 
     def stop(self):
         return [0, ""]
+
+    remove_bitmap = stop
+
+    def add_bitmap(self, *_):
+        return None
+
+    def freeze_disks(self):
+        return []
 
     def assemble(self, *_):
         return [0, ""]
@@ -169,6 +237,10 @@ class Obedient:
         if verb == "set" and arguments[1] in ("0", "3601") and "daemon" in arguments[0] or \
                 arguments[-1:] == ("3601",):
             return "EINVAL"
+        if verb == "set" and self.read_only:
+            return "EROFS"
+        if arguments == ("bitmap/location",):
+            return "none"
         return {"settle": True, "wait_in_sync": True, "get": "0"}.get(verb)
 
     def look(self, *before):
@@ -197,6 +269,8 @@ class Blind(Play):
 
     def compare(self):
         pass
+
+    must_store = must
 
     def bytes_on_disks(self):
         states = [min(states) for states in self.model.allowed]

@@ -31,6 +31,7 @@ class Model:
         self.syncing = False            # a sync was seen running
         self.wanted = NO                # whether a resync may begin by itself, or has to
         self.discarding = set()         # chunks that may become Unwritten by what was discarded
+        self.stored = set()             # that an operation had to make durable before it was over
         self.settings = {"llbitmap/daemon_sleep": 3600, "llbitmap/barrier_idle": 5}
 
     # -- members -------------------------------------------------------------------------------
@@ -65,6 +66,7 @@ class Model:
     def begin(self):
         """Before an operation: what was seen is what it starts from."""
         self.allowed = [{state} for state in self.states]
+        self.stored.clear()
         self.discards_end()
 
     def change(self, chunks, rule):
@@ -91,13 +93,22 @@ class Model:
         chunks = self.shape.chunks_of(first, count)
         self.change(chunks, self.started_write)
         self.discarding -= set(chunks)
+        self.stored.update(chunks)
         return self.contents.write(first, count)
+
+    def set_bits(self, first, count):
+        """Startwrite without a write: what was discarded may still become Unwritten."""
+        chunks = range(first, first + count)
+        self.change(chunks, self.started_write)
+        self.stored.update(chunks)
 
     def discard(self, first, count):
         """partial-discard, whole-discard. That of a whole chunk may come to nothing, and be over
         later; while the array is degraded it must come to nothing."""
         whole = set(self.shape.whole_chunks_of(first, count))
-        self.change(set(self.shape.chunks_of(first, count)) - whole, self.started_write)
+        parts = set(self.shape.chunks_of(first, count)) - whole
+        self.change(parts, self.started_write)
+        self.stored |= parts | {chunk for chunk in whole if UNWRITTEN not in self.allowed[chunk]}
         self.discarding -= set(self.shape.chunks_of(first, count))
 
         def rule(state):
@@ -131,8 +142,9 @@ class Model:
 
     def mark(self, first, count):
         """Stale by the user: nobody wrote to an Unwritten chunk."""
-        self.change(range(first, first + count),
-                    lambda state: state if state == UNWRITTEN else NEEDSYNC)
+        chunks = range(first, first + count)
+        self.change(chunks, lambda state: state if state == UNWRITTEN else NEEDSYNC)
+        self.stored.update(chunk for chunk in chunks if UNWRITTEN not in self.allowed[chunk])
         self.wanted = MUST
 
     def interrupt(self):
@@ -146,6 +158,24 @@ class Model:
     def stop(self):
         self.interrupt()
         self.clean()
+
+    def new_bitmap(self):
+        """The bitmap was removed and another one made, while the array ran. It knows nothing of what
+        was written before it, so no chunk is Unwritten. Clean says that all are equal: not without
+        a member, nor where they were still to be synced or have parity that was never built; then
+        md syncs all of it, before the new bitmap is there or behind it."""
+        wrong = {NEEDSYNC, SYNCING} | ({UNWRITTEN} if self.shape.parity else set())
+        if self.degraded:
+            states = {NEEDSYNC}
+        elif self.wanted or any(wrong & states for states in self.allowed):
+            states = {CLEAN, NEEDSYNC}
+        else:
+            states = {CLEAN}
+        self.change(self.all(), lambda state: states)
+        self.discarding.clear()
+        self.settings["llbitmap/barrier_idle"] = 5
+        if NEEDSYNC in states:
+            self.wanted = MUST
 
     def load(self):
         """Reload of what is on disk; whatever was set in memory only is as at first."""
@@ -254,3 +284,8 @@ class Model:
             # it has been there; but parity that could not be computed yet will be
             if NEEDSYNC not in states or (self.degraded and not self.shape.parity):
                 self.wanted = NO
+
+
+def told(wrong):
+    return "; ".join(f"chunk {chunk} is {state}, not {' or '.join(sorted(map(str, allowed)))}"
+                     for chunk, state, allowed in wrong[:5])

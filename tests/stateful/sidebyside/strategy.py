@@ -20,9 +20,12 @@ DISCARD = operation("discard", CHUNKS, st.integers(1, 4))
 DISCARD_PART = operation("discard_part", CHUNKS, OFFSETS, COUNTS)
 FLUSH = operation("flush")
 MARK = operation("mark", CHUNKS, st.integers(1, 8))
+SET_BITS = operation("set_bits", CHUNKS, st.integers(1, 8))
+REBITMAP = operation("rebitmap", CHUNKS, OFFSETS, COUNTS)
 SETTING = operation("setting", st.sampled_from(("barrier_idle", "daemon_sleep")),
                     st.sampled_from((0, 900, 3600, 3601)))
 FAIL = operation("fail", FEW)
+FAIL_TWO = operation("fail_two", st.integers(0, 9))
 BACK = operation("back", FEW)
 ADD = operation("add")
 WIPED = operation("wiped", FEW)
@@ -34,6 +37,7 @@ RELEASE = operation("release")
 SYNC = operation("sync")
 RESTART = operation("restart")
 WITHOUT = operation("restart_without", FEW)
+READ_ONLY = operation("read_only")
 CUT = operation("cut")
 KILL = operation("kill")
 RESIZE = operation("resize", FEW)
@@ -49,6 +53,10 @@ PASSAGES = [
     (HOLD, MARK, WRITE, RELEASE), (HOLD, FAIL, WRITE, BACK, WRITE, RELEASE), (HOLD, MARK, CUT),
     (HOLD, MARK, FAIL, RELEASE), (HOLD, FAIL, WRITE, BACK, RESTART),
     (SYNC, operation("check")), (operation("repair"),),
+    (WRITE, FAIL, FLUSH, BACK), (FAIL_TWO, WRITE, BACK, BACK), (WRITE, FAIL_TWO, FLUSH, CUT, BACK),
+    (WRITE, READ_ONLY), (FAIL, WRITE, READ_ONLY, BACK), (HOLD, MARK, READ_ONLY, RELEASE),
+    (SET_BITS,), (FLUSH, SET_BITS, CUT), (FAIL, SET_BITS, BACK),
+    (FLUSH, REBITMAP), (FAIL, REBITMAP, BACK), (MARK, REBITMAP, WRITE, FLUSH),
 ]
 
 
