@@ -29,6 +29,11 @@ class Report:
     def fired(self):
         return self.hits.get(self.fault.point, (0, 0))[1] > 0
 
+    @property
+    def missed(self):
+        """What should have failed was not reached: it says nothing about the fault."""
+        return bool(self.fault.point) and not self.fired
+
     def __str__(self):
         how = "nothing failed" if not self.fault.point else \
             "not reached" if not self.fired else "failed" if self.failed else "went on"

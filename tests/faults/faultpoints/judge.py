@@ -21,7 +21,8 @@ class Judge:
         self.supers = {disk: _super(image) for disk, image in self.images.items()}
         self.who = trusted(self.supers)
         self.layout = stage.layout()
-        self.events = max(one.events for one in self.supers.values() if one)
+        # a member that nobody trusts has no say in whether the others' bitmaps are current
+        self.events = max((self.supers[disk].events for disk in self.who), default=0)
 
     @functools.cached_property
     def vouching(self):

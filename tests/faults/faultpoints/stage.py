@@ -268,10 +268,18 @@ class Stage(Rig):
         return error
 
     def passed(self):
-        """The daemon has been there: what was written may be Clean. Not where it could not flush
-        the members."""
-        flush = self.fault.point.endswith("blkdev_issue_flush") and self.fault.nth == 1
-        self.hot = {chunk for chunk in self.hot if chunk < PAGE_0} if flush else set()
+        """The daemon has been there: what was written may be Clean."""
+        begin = self.never_flushed()
+        self.hot = set() if begin is None else {chunk for chunk in self.hot if chunk >= begin}
+
+    def never_flushed(self):
+        """The first chunk of the page for which some member could not be flushed, or None. Neither
+        it nor what is behind it is cleaned: the array is without that member from then on. All
+        members are flushed for each page in turn."""
+        point = self.fault.point
+        if not point.endswith("blkdev_issue_flush") or not self.hits().get(point, (0, 0))[1]:
+            return None
+        return PAGE_0 if self.fault.nth > DISKS[self.level] else 0
 
     def forget_behind(self, chunk):
         for sector in [one for one in self.written if one >= self.sector(chunk)]:
