@@ -107,12 +107,19 @@ def carry_out(options):
     print(f"seed {progress.seed}: {progress.sum('scripts')} scripts, {progress.sum('operations')} "
           f"operations, {progress.sum('findings')} findings")
     for level in levels:
-        done = {}
-        for one in progress.done:
-            for name, count in one["names"].items() if one["level"] == level else ():
-                done[name] = done.get(name, 0) + count
-        print(f"RAID{level}: " + ", ".join(f"{name} {done.get(name, 0)}" for name in OPERATIONS))
+        done = operations(progress, level)
+        if done:
+            print(f"RAID{level}: " + ", ".join(f"{name} {done.get(name, 0)}" for name in OPERATIONS))
     return status(progress, options.broken)
+
+
+def operations(progress, level):
+    """{name: how often it was done} on this level."""
+    done = {}
+    for one in progress.done:
+        for name, count in one["names"].items() if one["level"] == level else ():
+            done[name] = done.get(name, 0) + count
+    return done
 
 
 def status(progress, broken):

@@ -60,6 +60,29 @@ def test_discard():
     assert first(one, 5) == [UNWRITTEN, NEEDSYNC, DIRTY, NEEDSYNC, SYNCING]
 
 
+def test_discard_is_cut_at_the_granularity():
+    """Four chunks of 32 KiB are raid5's granularity with three data disks, and a chunk of the bitmap
+    is six of them: every second one begins in the middle, and no discard has it as a whole."""
+    one = model(5, [UNWRITTEN] * 4)
+    one.discard(384, 2 * 384)
+    assert first(one, 4) == [UNWRITTEN, NEEDSYNC, UNWRITTEN, UNWRITTEN]
+    assert one.discarding == {2} and one.stored == {1}
+    assert Shape(5).discards_of(384, 100) == [(384, 100)]
+    assert Shape(5).discards_of(512, 384) == [(512, 384)]
+    assert Shape(10).discards_of(64, 512) == [(64, 512)]
+    one = model(1, [UNWRITTEN] * 4)
+    one.discard(128, 128)
+    assert first(one, 4) == [UNWRITTEN] * 4
+
+
+def test_a_discard_that_is_over_is_not_late():
+    one = model(6, [NEEDSYNC, DIRTY])
+    one.discard(0, 2 * one.shape.unit)
+    assert one.stored == {0, 1}
+    one.saw([UNWRITTEN, DIRTY] + [CLEAN] * 14, one.roles, "idle")
+    assert one.stored == {1} and one.discarding == {1}
+
+
 def test_flush():
     one = model(1, ALL)
     one.clean()

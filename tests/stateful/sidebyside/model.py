@@ -105,11 +105,16 @@ class Model:
     def discard(self, first, count):
         """partial-discard, whole-discard. That of a whole chunk may come to nothing, and be over
         later; while the array is degraded it must come to nothing."""
+        for part in self.shape.discards_of(first, count):
+            self.discard_at_once(*part)
+        self.contents.forget(first, count)
+
+    def discard_at_once(self, first, count):
         whole = set(self.shape.whole_chunks_of(first, count))
         parts = set(self.shape.chunks_of(first, count)) - whole
         self.change(parts, self.started_write)
         self.stored |= parts | {chunk for chunk in whole if UNWRITTEN not in self.allowed[chunk]}
-        self.discarding -= set(self.shape.chunks_of(first, count))
+        self.discarding -= parts | whole
 
         def rule(state):
             if state == UNWRITTEN:
@@ -118,7 +123,6 @@ class Model:
         self.change(whole, rule)
         if not self.degraded:
             self.discarding |= whole
-        self.contents.forget(first, count)
 
     def discards_end(self):
         """At any time."""
@@ -279,7 +283,9 @@ class Model:
             self.pending.remove(disk)
         self.roles = dict(roles)
         self.syncing = action in ("resync", "recover", "repair")
-        self.discarding = {chunk for chunk in self.discarding if states[chunk] != UNWRITTEN}
+        empty = {chunk for chunk, state in enumerate(states) if state == UNWRITTEN}
+        self.discarding -= empty
+        self.stored -= empty            # their discard is over
         if not self.frozen and not self.held:
             # it has been there; but parity that could not be computed yet will be
             if NEEDSYNC not in states or (self.degraded and not self.shape.parity):

@@ -61,6 +61,15 @@ class Shape:
                 if first <= chunk * self.unit
                 and first + count >= min((chunk + 1) * self.unit, self.sectors)]
 
+    def discards_of(self, first, count):
+        """(first, count) of what a discard of these sectors becomes before the array sees it: where it
+        begins, the block layer cuts it at the granularity, which raid5 rounds up to a power of two."""
+        size = self.layout.data_disks * RAID_CHUNK if self.parity else 1
+        cut = -first % (1 << (size - 1).bit_length())
+        if 0 < cut < count:
+            return [(first, cut), (first + cut, count - cut)]
+        return [(first, count)]
+
     def can_lose(self, present, role):
         """Whether the array goes on without `role`, when the roles in `present` are there."""
         if self.level == 10:
