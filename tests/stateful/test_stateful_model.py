@@ -176,6 +176,25 @@ def test_syncs():
     assert first(one, 2) == [DIRTY, {DIRTY, NEEDSYNC}]
 
 
+def test_what_a_sync_has_passed_waits_for_the_daemon():
+    """The first write to a chunk of a parity array, behind a resync that is held."""
+    one = model(5, [UNWRITTEN] + [CLEAN] * 8, wanted=MUST, held=True, hold_at=4, syncing=True)
+    one.mark(5, 1)
+    one.write(0, 1)
+    one.held = False
+    one.expect_syncs("idle")
+    assert first(one, 1) == [{DIRTY, NEEDSYNC}] and not one.sync_is_due()
+    one.saw([NEEDSYNC] + [DIRTY] * 15, one.roles, "idle")
+    one.begin()
+    assert not one.sync_is_due()
+    one.want()
+    one.settled()
+    assert first(one, 1) == [DIRTY]
+    one = model(5, [UNWRITTEN] + [CLEAN] * 8, wanted=MUST, held=True, hold_at=4, syncing=True)
+    one.write(5 * one.shape.unit, 1)        # it is still to come there
+    assert one.sync_is_due()
+
+
 def test_resize():
     one = model(5, [], wanted=NO)
     one.resize(800)

@@ -30,6 +30,7 @@ class Model:
         self.hold_at = 0                # ... but stops before this chunk
         self.syncing = False            # a sync was seen running
         self.wanted = NO                # whether a resync may begin by itself, or has to
+        self.behind = False             # the sync that runs has passed what is NeedSync since
         self.discarding = set()         # chunks that may become Unwritten by what was discarded
         self.stored = set()             # that an operation had to make durable before it was over
         self.settings = {"llbitmap/daemon_sleep": 3600, "llbitmap/barrier_idle": 5}
@@ -89,9 +90,17 @@ class Model:
             return NEEDSYNC
         return DIRTY
 
+    def start_writes(self, chunks):
+        """What becomes NeedSync where a sync has passed is left to the daemon, which asks for
+        another one, and sleeps."""
+        self.change(chunks, self.started_write)
+        if self.syncing and any(chunk <= self.hold_at and NEEDSYNC in self.allowed[chunk]
+                                for chunk in chunks):
+            self.behind = True
+
     def write(self, first, count):
         chunks = self.shape.chunks_of(first, count)
-        self.change(chunks, self.started_write)
+        self.start_writes(chunks)
         self.discarding -= set(chunks)
         self.stored.update(chunks)
         return self.contents.write(first, count)
@@ -99,7 +108,7 @@ class Model:
     def set_bits(self, first, count):
         """Startwrite without a write: what was discarded may still become Unwritten."""
         chunks = range(first, first + count)
-        self.change(chunks, self.started_write)
+        self.start_writes(chunks)
         self.stored.update(chunks)
 
     def discard(self, first, count):
@@ -112,7 +121,7 @@ class Model:
     def discard_at_once(self, first, count):
         whole = set(self.shape.whole_chunks_of(first, count))
         parts = set(self.shape.chunks_of(first, count)) - whole
-        self.change(parts, self.started_write)
+        self.start_writes(parts)
         self.stored |= parts | {chunk for chunk in whole if UNWRITTEN not in self.allowed[chunk]}
         self.discarding -= parts | whole
 
@@ -149,7 +158,12 @@ class Model:
         chunks = range(first, first + count)
         self.change(chunks, lambda state: state if state == UNWRITTEN else NEEDSYNC)
         self.stored.update(chunk for chunk in chunks if UNWRITTEN not in self.allowed[chunk])
+        self.want()
+
+    def want(self):
+        """A resync of all that is NeedSync was asked for."""
         self.wanted = MUST
+        self.behind = False
 
     def interrupt(self):
         """Abortsync; what was synced to its end by then is Dirty. When a resync begins again is up
@@ -179,7 +193,7 @@ class Model:
         self.discarding.clear()
         self.settings["llbitmap/barrier_idle"] = 5
         if NEEDSYNC in states:
-            self.wanted = MUST
+            self.want()
 
     def load(self):
         """Reload of what is on disk; whatever was set in memory only is as at first."""
@@ -187,7 +201,7 @@ class Model:
         self.discarding.clear()
         self.frozen = self.held = self.syncing = False
         self.settings["llbitmap/barrier_idle"] = 5
-        self.wanted = MUST
+        self.want()
 
     def resize(self, kib):
         """New chunks are Unwritten. What the last one gains has no parity yet."""
@@ -223,7 +237,7 @@ class Model:
         """Nothing is left to sync when all is settled. Without all members it may be: parity is not
         computed then, and one copy is equal to itself."""
         filling = bool(self.degraded and self.pending)
-        return (len(self.pending) >= self.degraded and
+        return (len(self.pending) >= self.degraded and not self.behind and
                 (self.syncing or filling or self.wanted == MUST))
 
     def running(self, action):
@@ -289,7 +303,7 @@ class Model:
         if not self.frozen and not self.held:
             # it has been there; but parity that could not be computed yet will be
             if NEEDSYNC not in states or (self.degraded and not self.shape.parity):
-                self.wanted = NO
+                self.wanted, self.behind = NO, False
 
 
 def told(wrong):

@@ -4,7 +4,7 @@
 An operation is a tuple of its name and numbers. Numbers fit any array: they are taken modulo what
 there is. A function gives False, with nothing done, when the operation is not possible just now.
 """
-from .model import MUST, told
+from .model import told
 from .rig import SETTLE, packed
 from .shape import CHUNK, SIZES
 
@@ -250,7 +250,7 @@ def sync(play):
     if model.frozen or model.held:
         return False
     model.daemon_may_run()
-    model.wanted = MUST
+    model.want()
     play.rig.ask(["set", "llbitmap/daemon_sleep", "1"], play.settling(),
                  ["set", "llbitmap/daemon_sleep", str(model.settings["llbitmap/daemon_sleep"])])
     return True
@@ -273,7 +273,7 @@ def repair(play):
     model = play.model
     if model.frozen or model.held or model.degraded:
         return False
-    model.wanted = MUST
+    model.want()
     play.must("set", "sync_action", "repair")
     return True
 

@@ -25,6 +25,7 @@ REBITMAP = operation("rebitmap", CHUNKS, OFFSETS, COUNTS)
 SETTING = operation("setting", st.sampled_from(("barrier_idle", "daemon_sleep")),
                     st.sampled_from((0, 900, 3600, 3601)))
 FAIL = operation("fail", FEW)
+FAIL_FIRST = operation("fail", st.just(0))      # each time the one in the same place
 FAIL_TWO = operation("fail_two", st.integers(0, 9))
 BACK = operation("back", FEW)
 ADD = operation("add")
@@ -47,7 +48,7 @@ PASSAGES = [
     (DISCARD,), (DISCARD_PART,), (WRITE, DISCARD), (MARK,), (SETTING,),
     (FAIL, WRITE, FLUSH), (FAIL, WRITE, BACK), (FAIL, WRITE, CUT, BACK), (WITHOUT, WRITE, FLUSH),
     (FAIL, DISCARD, BACK), (FAIL, WRITE, WIPED), (FAIL, ADD), (BACK,), (BACK,), (ADD,),
-    (FLUSH, FAIL, ADD, WRITE, FLUSH, FAIL, WRITE, BACK), (REPLACE,),
+    (FLUSH, FAIL_FIRST, ADD, WRITE, FLUSH, FAIL_FIRST, WRITE, BACK), (REPLACE,),
     (RESIZE, WRITE), (RESIZE,), (FAIL, RESIZE, WRITE, BACK),
     (FREEZE, MARK, WRITE, THAW), (FREEZE, FAIL, BACK, WRITE, THAW), (FREEZE, WRITE, CUT),
     (HOLD, MARK, WRITE, RELEASE), (HOLD, FAIL, WRITE, BACK, WRITE, RELEASE), (HOLD, MARK, CUT),
