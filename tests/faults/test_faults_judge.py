@@ -137,6 +137,15 @@ def test_nothing_is_cleaned_after_a_flush_that_failed(fault, hits, hot):
     assert stage.hot == hot
 
 
+@pytest.mark.parametrize("members, hot", [
+    ({0: True, 1: True}, set()), ({0: True, 1: False}, {3}), ({1: True}, {3})])
+def test_nothing_is_cleaned_without_a_member(members, hot):
+    stage = Stage.__new__(Stage)
+    stage.level, stage.fault, stage.hot, stage.disks = 1, Fault(), {3}, [0, 1]
+    stage.members, stage.set = lambda: members, lambda *_: None
+    assert stage.flush() is None and stage.hot == hot
+
+
 LOST = "lost: 2 (array not watched)\n"
 
 

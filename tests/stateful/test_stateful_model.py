@@ -60,16 +60,20 @@ def test_discard():
     assert first(one, 5) == [UNWRITTEN, NEEDSYNC, DIRTY, NEEDSYNC, SYNCING]
 
 
-def test_discard_is_cut_at_the_granularity():
-    """Four chunks of 32 KiB are raid5's granularity with three data disks, and a chunk of the bitmap
-    is six of them: every second one begins in the middle, and no discard has it as a whole."""
+def test_discard_with_parity():
+    """Four chunks of 32 KiB are the granularity with three data disks, and a chunk of the bitmap is
+    six of them: every second one begins in the middle, and no discard has it as a whole."""
     one = model(5, [UNWRITTEN] * 4)
     one.discard(384, 2 * 384)
     assert first(one, 4) == [UNWRITTEN, NEEDSYNC, UNWRITTEN, UNWRITTEN]
     assert one.discarding == {2} and one.stored == {1}
-    assert Shape(5).discards_of(384, 100) == [(384, 100)]
-    assert Shape(5).discards_of(512, 384) == [(512, 384)]
     assert Shape(10).discards_of(64, 512) == [(64, 512)]
+    # whole stripes of 192 sectors, of what is before 512 and of what is behind it
+    assert Shape(5).discards_of(384, 100) == []
+    assert Shape(5).discards_of(384, 192) == []
+    assert Shape(6).discards_of(384, 768) == [(576, 576)]
+    assert Shape(6).discards_of(0, 400) == [(0, 384)]
+    assert Shape(6).discards_of(192, 600) == [(384, 384)]
     one = model(1, [UNWRITTEN] * 4)
     one.discard(128, 128)
     assert first(one, 4) == [UNWRITTEN] * 4

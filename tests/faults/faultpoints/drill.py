@@ -115,10 +115,12 @@ class Drill:
         stage = self.stage
         if aftermath == "on":
             return []
+        stage.settle()          # or a member could become in-sync behind our back
+        whole = stage.whole()
         answer = stage.stop() if aftermath == "stop" else stage.cut()
         if answer[0]:
             return [f"it cannot be stopped: {answer[1]}"]
-        if aftermath == "stop":
+        if aftermath == "stop" and whole:
             stage.passed()
         return self._left_behind() + Judge(stage).findings()
 

@@ -260,10 +260,16 @@ class Stage(Rig):
             del self.written[sector]
         return [f"a discard gave {answer}"] if answer else []
 
+    def whole(self):
+        """No member is missing; otherwise nothing is cleaned."""
+        members = self.members()
+        return all(members.get(disk) for disk in self.disks)
+
     def flush(self):
-        """The error's name, or None: then nothing is Dirty."""
+        """The error's name, or None: then nothing is Dirty, if the array is whole."""
+        whole = self.whole()
         error = self.set("llbitmap/flush", 1)
-        if not error:
+        if not error and whole:
             self.passed()
         return error
 
