@@ -31,10 +31,10 @@ check-vm: modules all test-helpers ## run the tests that need a VM
 breaks: modules all test-helpers ## take one mend out of the kernel at a time: tests must fail (NAME=...; all: hours)
 	$(Q)$(PYTHON) tests/vm/breaks.py $(NAME)
 
-crash: modules all test-helpers ## 10 000 crash states, resumable (STATES=, SEED=, LEVEL=5, BROKEN=1..6)
+crash: modules all test-helpers ## 10 000 crash states, resumable (STATES=, SEED=, LEVEL=5, DURING=re_add, BROKEN=)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/crash/campaign.py $(if $(STATES),--states $(STATES)) \
 		$(if $(SEED),--seed $(SEED)) $(foreach level,$(LEVEL),--level $(level)) \
-		$(if $(BROKEN),--broken $(BROKEN))
+		$(if $(DURING),--during $(DURING)) $(if $(BROKEN),--broken $(BROKEN))
 
 vm: modules all ## a shell in a VM with the modules, the tool and empty disks (VM_ARGS=--help)
 	$(Q)$(PYTHON) tests/vm/shell.py $(VM_ARGS)

@@ -4,11 +4,11 @@
 
 Each round boots a VM and puts the load of tests/crash/README.md on one array of each level, while
 a member leaves and comes back, is replaced, chunks are synced, or the array grows and shrinks. It
-goes on where it was stopped (Ctrl-C); when it is through, the next call begins a new one. With
---broken N the kernel's order is broken on purpose (mutations/order.patch), and the first violation
-ends it.
+goes on where it was stopped (Ctrl-C); when it is through, or the modules are others, the next call
+begins a new one. With --broken the kernel is broken on purpose, and the first violation ends it.
 
-Exit status: 0 no violation (with --broken: one was found), 1 otherwise.
+Exit status: 0 no violation, and enough of the states of each level had a bitmap write in flight and
+were assembled (with --broken: a violation was found), 1 otherwise.
 """
 import argparse
 import pathlib
@@ -19,6 +19,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 
+import breaks
 from powercut import meanwhile, resizes
 from powercut.crash import CrashTest
 from powercut.scene import DISKS, KINDS, Scene, broken_modules
@@ -29,11 +30,22 @@ from vmtest.slot import Directories
 
 SECONDS = 8
 MOMENTS, EACH = 150, 4
-ASSEMBLED = 33          # one of so many states is given to the kernel
+ASSEMBLED = 24          # of the states of an array are given to the kernel
+IN_FLIGHT, GIVEN = 0.5, 0.03        # of the states of each level, at least
 
 
 def missing(progress, wanted):
     return wanted - progress.sum("states")
+
+
+def too_little(progress, levels):
+    """What was not looked at as much as it has to be, of all that was done."""
+    for level in levels:
+        states = progress.sum("states", level=level)
+        for field, what, share in (("in_flight", "had a bitmap write in flight", IN_FLIGHT),
+                                   ("assembled", "were assembled", GIVEN)):
+            if not states or progress.sum(field, level=level) < share * states:
+                yield f"RAID{level}: less than {share:.0%} of the states {what}"
 
 
 def summary(progress):
@@ -53,45 +65,88 @@ def loads(level):
         return lambda scene: scene.record(level, DISKS[level], SECONDS, what)
 
     return {"resize": lambda scene: resizes.resize(scene, level, DISKS[level], SECONDS),
-            **{what.__name__: during(what) for what in meanwhile.ALL}}
+            **{what.__name__: during(what) for what in meanwhile.all_for(level)}}
 
 
-def one_array(scene, level, what, seed, share):
-    """Records, judges and assembles; gives (the fields of Rounds.add(), what was found)."""
+class Looked:
+    """What was recorded of one array, judged."""
+
+    def __init__(self, scene, level, what, seed):
+        self.scene, self.level, self.seed = scene, level, seed
+        self.fields = {"level": level, "what": what, "seed": seed, "entries": 0, "states": 0,
+                       "in_flight": 0, "assembled": 0}
+        self.found = []
+
+    def judge(self, recording, name, moments, images=0):
+        """Gives images for assemble()."""
+        test = CrashTest(recording, self.seed).run(moments, EACH, images)
+        found = [f"{name}{one}" for one in (*test.judge.violations, *test.violations)]
+        if found:
+            path = build_dir() / "crash" / f"log-{self.seed}-raid{self.level}{'-again' * bool(name)}.pickle"
+            recording.keep(path, self.seed)
+            found.append(f"the log is in {path}")
+        self.found += found
+        for field, more in (("entries", len(recording.log)), ("states", len(test.seen)),
+                            ("in_flight", test.in_flight)):
+            self.fields[field] += more
+        return test.images
+
+    def assemble(self, array, images):
+        for image in images:
+            self.scene.assemble(array, image)
+            array.stop()
+            wrong = image.compare({disk.index: disk.path for disk in array.members})
+            self.found += [f"assembled at entry {image.position}: {text}" for text in wrong]
+        self.fields["assembled"] += len(images)
+
+    def again(self, array, image):
+        """What is logged and judged as well: assembly, resync and load after a power cut."""
+        recording = self.scene.record_again(array, image, self.level, SECONDS / 4)
+        self.judge(recording, f"after a power cut at entry {image.position}: ", MOMENTS // 4)
+
+
+def one_array(scene, level, what, seed, images):
+    """Records, judges and assembles so many states; gives (the fields of Rounds.add(), what was
+    found)."""
     array, recording = loads(level)[what](scene)
-    test = CrashTest(recording, seed).run(MOMENTS, EACH, MOMENTS * EACH // share)
-    found = [str(one) for one in (*test.judge.violations, *test.violations)]
-    for image in test.images:
-        scene.assemble(array, image)
-        array.stop()
-        wrong = image.compare({disk.index: disk.path for disk in array.members})
-        found += [f"assembled at entry {image.position}: {text}" for text in wrong]
-    if found:
-        path = build_dir() / "crash" / f"log-{seed}-raid{level}.pickle"
-        recording.keep(path, seed)
-        found.append(f"the log is in {path}")
+    looked = Looked(scene, level, what, seed)
+    images = looked.judge(recording, "", MOMENTS, images)
+    looked.assemble(array, images)
+    calm = [image for image in images if not image.leaving]
+    if calm and what != "resize":
+        looked.again(array, calm[seed % len(calm)])
     scene.vm.clean_up()
     scene.server.logging = True
-    return {"level": level, "what": what, "seed": seed, "entries": len(recording.log),
-            "states": len(test.seen), "in_flight": test.in_flight,
-            "assembled": len(test.images), "violations": len(found)}, found
+    return {**looked.fields, "violations": len(looked.found)}, looked.found
+
+
+def modules_of(environment):
+    """Which they are; the name has a digest of their content."""
+    return environment.modules().name
+
+
+def broken(what):
+    """Modules that are broken: as mutations/order.patch says under that number, or a name of
+    tests/vm/breaks.py."""
+    return broken_modules("order") if what.isdigit() else breaks.modules(what)
 
 
 def one_round(environment, directories, progress, number, options):
     """All levels in one VM. True if something was found."""
     seed = progress.next_seed(number)
     rng = random.Random(seed)
-    modules = broken_modules("order") if options.broken else ""
+    modules = broken(options.broken) if options.broken else ""
     scene = Scene(environment, directories.take("crash"), KINDS, seed, modules)
     bad = False
     try:
-        if options.broken:
+        if options.broken.isdigit():
             scene.breaks(options.broken)
         for level in options.level:
             started = time.monotonic()
-            fields, found = one_array(scene, level, rng.choice(list(loads(level))), seed,
-                                      ASSEMBLED)
-            progress.add(**fields)
+            names = list(loads(level))
+            what = options.during if options.during in names else rng.choice(names)
+            fields, found = one_array(scene, level, what, seed, 0 if options.broken else ASSEMBLED)
+            progress.add(**fields, modules=modules_of(environment))
             print(f"round {number} RAID{level} {fields['what']}: {fields['entries']} entries, "
                   f"{fields['states']} states, {fields['assembled']} assembled, "
                   f"{fields['violations']} violations ({time.monotonic() - started:.0f} s; "
@@ -105,7 +160,7 @@ def one_round(environment, directories, progress, number, options):
         if trouble and not options.broken:
             print(f"the kernel log has trouble:\n{trouble}")
             progress.add(level=level, what="kernel log", seed=seed, entries=0, states=0, in_flight=0,
-                         assembled=0, violations=1)
+                         assembled=0, violations=1, modules=modules_of(environment))
             bad = True
     finally:
         scene.close()
@@ -120,8 +175,11 @@ def main():
     parser.add_argument("--seed", type=int, help="of data and choices; threads run as they run")
     parser.add_argument("--level", type=int, action="append", choices=DISKS,
                         help="only this level (again for more)")
-    parser.add_argument("--broken", type=int, default=0, metavar="N",
-                        help="break order N of mutations/order.patch: it must be found")
+    parser.add_argument("--broken", default="", metavar="WHAT",
+                        help="break order 1, 2, ... of mutations/order.patch, or what has this name in "
+                        "tests/vm/breaks.py: it must be found")
+    parser.add_argument("--during", choices=loads(1), help="what happens under load, where it can; "
+                        "else chosen by the seed")
     options = parser.parse_args()
     options.level = options.level or list(DISKS)
     return interruptible(lambda: carry_out(options))
@@ -130,17 +188,26 @@ def main():
 def carry_out(options):
     folder = build_dir() / "crash"
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed,
-                           over=lambda rounds: missing(rounds, options.states) <= 0)
+    environment, directories = Environment(), Directories()
+    modules = modules_of(environment)
+
+    def over(rounds):
+        return missing(rounds, options.states) <= 0 or any(
+            array.get("modules") != modules for array in rounds.done)
+
+    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed, over)
     print(f"seed {progress.seed}, {progress.sum('states')} of {options.states} states judged",
           flush=True)
-    environment, directories = Environment(), Directories()
     number, bad = len({array["seed"] for array in progress.done}), progress.sum("violations") > 0
     while missing(progress, options.states) > 0 and not (bad and options.broken):
         number += 1
         bad = one_round(environment, directories, progress, number, options) or bad
     print("\n".join(summary(progress)))
-    return int(bad != bool(options.broken))
+    if options.broken:
+        return int(not bad)
+    little = list(too_little(progress, options.level))
+    print(*little, sep="\n")
+    return int(bad or bool(little))
 
 
 if __name__ == "__main__":

@@ -2,16 +2,22 @@
 /*
  * load - writes and discards that say what they are
  *
- *	load DEVICE MARKS FLUSH SEED SECONDS UNIT FIRST:SECTORS...
+ *	load DEVICE MARKS FLUSH SEED SECONDS UNIT GENERATION FIRST:SECTORS...
+ *	load read DEVICE FIRST:SECTORS...
  *
  * Threads write batches of random requests to the windows FIRST:SECTORS of
  * DEVICE (one io_submit() each, so that md sees them in one plug), fsync and
  * discard, until SECONDS are over and enough was done. Each sector carries its
- * number and a generation that grows with every request; no two requests in
+ * number and a generation that grows with every request, from GENERATION on; no two requests in
  * flight overlap. Discards are of UNIT sectors, which is what a bitmap chunk
- * stands for, or of a part of it. MARKS is a device that gets a sector when an fsync is done,
- * and around every discard: powercut/log.py has the formats. One thread writes
+ * stands for, or of a part of it. Now and then a write is to be durable when it
+ * is done (RWF_DSYNC). MARKS is a device that gets a sector when writes or an
+ * fsync are done, and around every discard, so that what was promised is known
+ * from who was promised it: powercut/log.py has the formats. One thread writes
  * to the file FLUSH over and over ("-": none).
+ *
+ * "read" prints the generations in the windows, a line for each of these; "?" is
+ * a sector that is neither zero nor what was written there.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -26,6 +32,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,7 +43,9 @@
 #define MAX_WINDOWS	8
 #define AT_LEAST	20	/* syncs and discards, however busy the machine is */
 
-enum { MARK_FLUSHED = 1, MARK_DISCARD, MARK_DISCARDED };
+#define PER_MARK	15	/* writes that one mark tells of */
+
+enum { MARK_FLUSHED = 1, MARK_DISCARD, MARK_DISCARDED, MARK_WROTE };
 
 struct window {
 	uint64_t first, sectors;
@@ -78,21 +87,44 @@ static unsigned int rnd(struct worker *me, unsigned int below)
 	return (unsigned int)rand_r(&me->seed) % below;
 }
 
-static void mark(uint64_t kind, uint64_t first, uint64_t second, uint64_t third)
+static void mark_words(const uint64_t *words, size_t size)
 {
 	static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
 	static unsigned char *buf;
-	uint64_t words[5] = { 0, kind, first, second, third };
 
-	memcpy(words, "LLBMARK", 8);
 	pthread_mutex_lock(&mark_lock);
 	if (!buf && posix_memalign((void **)&buf, 4096, SECTOR))
 		die("memory");
 	memset(buf, 0, SECTOR);
-	memcpy(buf, words, sizeof(words));
+	memcpy(buf, "LLBMARK", 8);
+	memcpy(buf + 8, words, size);
 	if (pwrite(marks, buf, SECTOR, (off_t)(marks_written++ % 1024 * SECTOR)) != SECTOR)
 		die("mark");
 	pthread_mutex_unlock(&mark_lock);
+}
+
+static void mark(uint64_t kind, uint64_t first, uint64_t second, uint64_t third)
+{
+	uint64_t words[] = { kind, first, second, third };
+
+	mark_words(words, sizeof(words));
+}
+
+/* While the ranges are still taken: nobody can have written there again. */
+static void mark_wrote(const struct io_event *events, long nr)
+{
+	uint64_t words[2 + 4 * PER_MARK] = { MARK_WROTE, (uint64_t)nr };
+
+	for (long i = 0; i < nr; i++) {
+		const struct request *r = (struct request *)(uintptr_t)events[i].data;
+		uint64_t *four = words + 2 + 4 * i;
+
+		four[0] = r->w->first + r->start;
+		four[1] = r->sectors;
+		four[2] = r->generation;
+		four[3] = !!(r->cb.aio_rw_flags & RWF_DSYNC);
+	}
+	mark_words(words, sizeof(words));
 }
 
 /* Takes the range if nothing is in flight there. */
@@ -144,6 +176,7 @@ static bool prepare(struct worker *me, struct request *r)
 	}
 	r->cb = (struct iocb) {
 		.aio_data = (uintptr_t)r, .aio_lio_opcode = IOCB_CMD_PWRITE,
+		.aio_rw_flags = rnd(me, 8) ? 0 : RWF_DSYNC,
 		.aio_fildes = (uint32_t)dev, .aio_buf = (uintptr_t)r->buf,
 		.aio_nbytes = sectors * SECTOR,
 		.aio_offset = (int64_t)((w->first + start) * SECTOR),
@@ -180,9 +213,12 @@ static void batch(struct worker *me, aio_context_t ctx)
 		done += n;
 	}
 	while (nr) {
-		long n = syscall(SYS_io_getevents, ctx, 1, nr, events, NULL);
+		long most = nr < PER_MARK ? nr : PER_MARK;
+		long n = syscall(SYS_io_getevents, ctx, 1, most, events, NULL);
 
-		if (n <= 0 && errno != EINTR)
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
 			die("io_getevents");
 		for (long i = 0; i < n; i++) {
 			struct request *r = (struct request *)(uintptr_t)events[i].data;
@@ -191,8 +227,10 @@ static void batch(struct worker *me, aio_context_t ctx)
 				errno = (int)-events[i].res;
 				die("write");
 			}
-			finish(r);
 		}
+		mark_wrote(events, n);
+		for (long i = 0; i < n; i++)
+			finish((struct request *)(uintptr_t)events[i].data);
 		nr -= n;
 	}
 }
@@ -309,12 +347,64 @@ static void *flush(void *arg)
 	return arg;
 }
 
+static void parse_windows(char **argv)
+{
+	for (; *argv; argv++) {
+		struct window *w = &windows[nr_windows++];
+
+		if (nr_windows > MAX_WINDOWS || sscanf(*argv, "%lu:%lu", &w->first, &w->sectors) != 2) {
+			fprintf(stderr, "bad window %s\n", *argv);
+			exit(2);
+		}
+		w->busy = calloc(w->sectors, sizeof(bool));
+	}
+}
+
+static void print_sector(const unsigned char *data, uint64_t sector)
+{
+	static const unsigned char zeroes[SECTOR];
+	uint64_t words[3];
+
+	memcpy(words, data, sizeof(words));
+	if (!memcmp(words, "LLBDATA", 8) && words[1] == sector)
+		printf("%lu ", words[2]);
+	else
+		fputs(memcmp(data, zeroes, SECTOR) ? "? " : "0 ", stdout);
+}
+
+static int read_back(const char *device)
+{
+	unsigned char *buf;
+
+	dev = open(device, O_RDONLY | O_DIRECT);
+	if (dev < 0 || posix_memalign((void **)&buf, 4096, MAX_SECTORS * SECTOR))
+		die("open");
+	for (struct window *w = windows; w < windows + nr_windows; w++) {
+		for (uint64_t at = 0; at < w->sectors; at += MAX_SECTORS) {
+			uint64_t left = w->sectors - at;
+			uint64_t size = (left < MAX_SECTORS ? left : MAX_SECTORS) * SECTOR;
+
+			if (pread(dev, buf, size, (off_t)((w->first + at) * SECTOR)) != (ssize_t)size)
+				die("read");
+			for (uint64_t i = 0; i < size / SECTOR; i++)
+				print_sector(buf + i * SECTOR, w->first + at + i);
+		}
+		putchar('\n');
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t flusher;
 
-	if (argc < 8 || argc > 7 + MAX_WINDOWS) {
-		fputs("usage: load DEVICE MARKS FLUSH SEED SECONDS UNIT FIRST:SECTORS...\n", stderr);
+	if (argc > 3 && !strcmp(argv[1], "read")) {
+		parse_windows(argv + 3);
+		return read_back(argv[2]);
+	}
+	if (argc < 9) {
+		fputs("usage: load DEVICE MARKS FLUSH SEED SECONDS UNIT GENERATION FIRST:SECTORS...\n"
+		      "       load read DEVICE FIRST:SECTORS...\n", stderr);
 		return 2;
 	}
 	dev = open(argv[1], O_RDWR | O_DIRECT);
@@ -324,13 +414,8 @@ int main(int argc, char **argv)
 	flush_path = argv[3];
 	end = time(NULL) + atoi(argv[5]);
 	unit = strtoull(argv[6], NULL, 10);
-	for (nr_windows = 0; nr_windows < argc - 7; nr_windows++) {
-		struct window *w = &windows[nr_windows];
-
-		if (sscanf(argv[7 + nr_windows], "%lu:%lu", &w->first, &w->sectors) != 2)
-			return 2;
-		w->busy = calloc(w->sectors, sizeof(bool));
-	}
+	generation = strtoull(argv[7], NULL, 10);
+	parse_windows(argv + 8);
 	for (int t = 0; t < THREADS; t++) {
 		workers[t].seed = (unsigned int)atoi(argv[4]) * THREADS + (unsigned int)t;
 		for (int i = 0; i < DEPTH; i++)

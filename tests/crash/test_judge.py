@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The judge of power cuts, on logs made by hand: one thing wrong at a time."""
+import itertools
+import dataclasses
 import pickle
+import random
 import struct
 
 import pytest
 
 from powercut.array import Mirrors, Parities, Super, trusted
-from powercut.crash import CrashTest
+from powercut.crash import CrashTest, Image
+from powercut.hole import CALM
 from powercut.log import (DISCARD, DONE, FLUSH, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED,
-                          MARK_MAGIC, SECTOR, SHRINK, WRITE, Entry, pattern)
+                          MARK_MAGIC, MARK_WROTE, SECTOR, SHRINK, WRITE, WROTE, WROTE_BEGIN, Entry,
+                          pattern)
 from powercut.scene import Recording
 from vmtest.geometry import Layout
 from vmtest.member import BITMAP_MAGIC, MD_MAGIC
@@ -17,7 +22,7 @@ from vmtest.parity import ParityLayout
 CHUNK, SIZE = 128, 8 * 128
 BITMAP, DATA = 16, 300
 MARKS = 9
-UNWRITTEN, CLEAN, DIRTY = 0, 1, 2
+UNWRITTEN, CLEAN, DIRTY, NEEDSYNC = range(4)
 FAULTY, SPARE = 0xfffe, 0xffff
 
 
@@ -40,8 +45,12 @@ class Log:
     """Writes a log as the array of these tests would: everything durable unless said otherwise."""
     members = (0, 1)
 
-    def __init__(self):
+    def __init__(self, litter=()):
+        """(member, sector): what is there from before there was an array."""
         self.entries = []
+        self.content, self.before, self.assembled = {}, None, {}
+        for member, sector in litter:
+            self.write(member, sector, b"x" * SECTOR)
         self.states = [UNWRITTEN] * (SIZE // CHUNK)
         self.covers(SIZE)
         self.size(5, SIZE)
@@ -71,17 +80,29 @@ class Log:
         for member in members or self.members:
             self.write(member, BITMAP + 2, bytes(self.states).ljust(SECTOR, b"\0"), flush)
 
-    def covers(self, sectors, flush=True):
-        """The bitmap's superblocks."""
-        for member in self.members:
-            head = struct.pack("<II16sQQQIIIII", BITMAP_MAGIC, 6, b"", 99, 0, sectors, 0, CHUNK, 1,
-                               0, 256)
+    def covers(self, sectors, flush=True, members=None, state=0, cleared=0, magic=BITMAP_MAGIC):
+        """The bitmap's superblocks; `state` and events `cleared` as in them."""
+        for member in members or self.members:
+            head = struct.pack("<II16sQQQIIIII", magic, 6, b"", 99, cleared, sectors, state, CHUNK,
+                               1, 0, 256)
             self.write(member, BITMAP, head.ljust(SECTOR, b"\0"), flush)
 
     def size(self, events, sectors, flush=True):
         """The array's superblocks."""
         for member in self.members:
             self.write(member, 8, superblock(member, events, self.members, size=sectors), flush)
+
+    def without(self, *lost, events=6):
+        """The superblocks of the other members tell that these are faulty. As md does it, the event
+        count is that of those before, and one more: they go to one member after another here."""
+        roles = [FAULTY if member in lost else member for member in self.members]
+        for member in set(self.members) - set(lost):
+            self.write(member, 8, superblock(member, events, roles))
+
+    def calm(self):
+        """Nothing happens to the members, for long enough."""
+        for _ in range(CALM):
+            self.entries.append(Entry(DONE, MARKS, 0, 0, b"", False, len(self.entries)))
 
     def shrink(self, sectors):
         self.entries.append(Entry(SHRINK, -1, sectors, 0, b"", False, len(self.entries)))
@@ -98,6 +119,12 @@ class Log:
         data = MARK.pack(MARK_MAGIC, kind, first, second, third).ljust(SECTOR, b"\0")
         self.done(self.begin(WRITE, MARKS, 0, data))
 
+    def told(self, *writes):
+        """The load was told that they are done: (first sector, sectors, generation, durable)."""
+        data = MARK.pack(MARK_MAGIC, MARK_WROTE, len(writes), 0, 0)[:WROTE_BEGIN]
+        data += b"".join(WROTE.pack(*write) for write in writes)
+        self.done(self.begin(WRITE, MARKS, 0, data.ljust(SECTOR, b"\0")))
+
     def discard(self, first, sectors, members=(0, 1)):
         self.mark(MARK_DISCARD, first, sectors)
         for member in members:
@@ -107,7 +134,8 @@ class Log:
     array = Mirrors([0, 1], Layout(2, SIZE, 0), CHUNK, BITMAP, DATA)
 
     def recording(self):
-        return Recording(self.array, self.entries, self.start, MARKS, "")
+        return Recording(self.array, self.entries, self.start, MARKS, "", self.content, self.before,
+                         self.assembled)
 
     def judge(self, states=6):
         return CrashTest(self.recording(), 1).run(len(self.entries), states)
@@ -207,6 +235,110 @@ def test_an_older_generation_is_not_flushed_data(log):
     assert log.rules() == [("flushed", 1)]
 
 
+def test_acknowledged_and_on_no_member(log):
+    """The load was told that it is written, and that it is flushed; nobody was sent it."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.told((130, 1, 1, 0), (140, 2, 2, 0))
+    log.mark(MARK_FLUSHED, 2)
+    assert log.rules() == [("flushed", 1)] * 2
+    log.flush([0])          # some more moments
+    assert any("140" in violation.text for violation in log.judge(30).violations)
+    log.state(1, CLEAN)
+    assert ("clean", 1) in log.rules()
+
+
+@pytest.fixture
+def after_a_cut(log):
+    """Another log, of what comes after: generation 1 was flushed, and member 0 alone has 2."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    log.data(130, 2, members=[0], flush=True)
+    judge = log.judge().judge
+    content = {member: medium.base for member, medium in judge.media.items()}
+    image = Image(log.array, 0, content, judge.promised.live, judge.promised.flushed)
+    later = Log()
+    later.entries, later.start, later.states, later.before = [], 0, list(log.states), image
+    later.assembled = {130: 2, 131: "?"}
+    return later
+
+
+def test_synced_after_a_cut(after_a_cut):
+    log = after_a_cut
+    log.data(130, 2, members=[1], flush=True)
+    log.state(1, CLEAN)
+    log.state(1, DIRTY)
+    log.data(130, 3)
+    log.told((130, 1, 3, 0))
+    test = log.judge()
+    assert test.judge.violations == [] and test.violations == []
+
+
+def test_not_synced_after_a_cut(after_a_cut):
+    after_a_cut.state(1, CLEAN)
+    assert after_a_cut.rules() == [("clean", 1)] * 2
+    assert after_a_cut.judge().violations
+
+
+def test_flushed_before_a_cut(after_a_cut):
+    after_a_cut.assembled[130] = 0
+    assert after_a_cut.rules() == [("read", 1)]
+
+
+def test_not_flushed_on_littered_members():
+    log = Log([(0, DATA + 130), (1, DATA + 130)])
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.told((130, 1, 1, 0))
+    log.data(130, 2)
+    test = log.judge(30)
+    assert test.judge.violations == [] and test.violations == []
+    log.flush()
+    log.mark(MARK_FLUSHED, 2)
+    log.write(1, DATA + 130, b"x" * SECTOR, flush=False)
+    assert any("foreign" in one.text for one in log.judge(30).violations)
+
+
+def test_durable_when_it_is_done(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.flush()
+    log.told((130, 1, 1, 1))
+    assert log.rules() == []
+    log.data(130, 2)
+    log.told((130, 1, 2, 0))
+    assert log.rules() == []
+    log.data(130, 3, members=[0], flush=True)
+    log.data(130, 3, members=[1])
+    log.told((130, 1, 3, 1))
+    assert log.rules() == [("flushed", 1)]
+    log.mark(MARK_FLUSHED, 2)       # an older one: what was promised remains
+    log.flush([0])
+    assert any("generation 3 was flushed" in one.text for one in log.judge(30).violations)
+
+
+def test_told_of_what_is_discarded(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.told((130, 1, 1, 1))
+    log.discard(128, 8)
+    log.flush()
+    log.mark(MARK_FLUSHED, 1)
+    log.state(1, CLEAN)
+    assert log.rules() == [("flushed", 1)]      # when it was told, and not afterwards
+
+
+@pytest.mark.parametrize("read, rules", [({130: 1, 131: "?"}, []), ({130: 0}, [("read", 1)]),
+                                         ({130: "?"}, [("read", 1)]), ({130: 2}, [("read", 1)])])
+def test_read_through_the_array_at_the_end(log, read, rules):
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.told((130, 1, 1, 1))
+    log.content = read
+    assert log.rules() == rules
+
+
 def test_whole_discard(log):
     """Not told of where nothing was written; else like a write; afterwards nothing is promised."""
     log.discard(2 * CHUNK, CHUNK)
@@ -281,6 +413,300 @@ def test_member_comes_back_too_early(log):
     assert set(log.rules()) == {("clean", 1), ("flushed", 1)}
 
 
+# -- Unwritten -----------------------------------------------------------------------------------
+
+def both(test):
+    """The rules of what was found: in the log, and in whole states."""
+    return ({violation.rule for violation in test.judge.violations},
+            {violation.rule for violation in test.violations})
+
+
+NOTHING, CLEAN_AND_STATES = (set(), set()), ({"clean"}, {"state"})
+
+
+@pytest.mark.parametrize("members", [[0], [0, 1]])
+def test_unwritten_over_what_was_written(log, members):
+    """Copies are equal and durable, and the next recovery skips them."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    log.state(1, UNWRITTEN, members)
+    assert both(log.judge(30)) == CLEAN_AND_STATES
+
+
+def test_unwritten_after_a_partial_discard(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.data(200, 2)
+    log.flush()
+    log.discard(128, 64)
+    log.flush()
+    log.state(1, UNWRITTEN)
+    assert both(log.judge(30)) == CLEAN_AND_STATES
+
+
+def test_unwritten_when_everything_was_discarded(log):
+    log.state(1, DIRTY)
+    log.data(130, 1)
+    log.data(200, 2)
+    log.flush()
+    log.mark(MARK_FLUSHED, 2)
+    log.discard(CHUNK, CHUNK)
+    log.flush()
+    log.state(1, UNWRITTEN)
+    test = log.judge(30)
+    assert both(test) == NOTHING and len(test.seen) > 5
+
+
+def test_member_with_unwritten_becomes_in_sync(log):
+    """What it says was never written is written, on the other one."""
+    log.write(0, 8, superblock(0, 6, (0, FAULTY)))
+    log.state(1, NEEDSYNC, members=[0])
+    log.data(130, 1, members=[0], flush=True)
+    log.data(130, 1, members=[1], flush=True)
+    for member in (0, 1):
+        log.write(member, 8, superblock(member, 8))
+    test = log.judge(30)
+    assert both(test)[0] == {"clean"}
+    assert "1 sectors are written" in test.judge.violations[0].text
+
+
+# -- a bitmap that was never stored ---------------------------------------------------------------
+
+FIRST_USE, ASSUME_CLEAN, STALE = 1 << 3, 1 << 4, 1 << 1
+
+
+@pytest.fixture
+def fresh():
+    """As mdadm leaves it: the kernel's decision about the new bitmap is on no member yet."""
+    log = Log()
+    log.size(1, SIZE)
+    log.states = [0xff] * len(log.states)
+    log.bitmap()
+    log.covers(SIZE, state=FIRST_USE)
+    return log
+
+
+def test_written_before_the_new_bitmap_is_stored(fresh):
+    fresh.data(130, 1, flush=True)
+    fresh.flush()
+    fresh.flush()
+    assert both(fresh.judge(30)) == ({"order"}, {"state"})
+
+
+def test_written_before_it_is_stored_on_all_members(fresh):
+    fresh.states = [DIRTY] * len(fresh.states)
+    fresh.bitmap()
+    fresh.covers(SIZE, members=[0])
+    fresh.data(130, 1)
+    assert fresh.rules() == [("order", 1)] * 2
+
+
+def test_written_while_it_is_being_stored(fresh):
+    fresh.states = [DIRTY] * len(fresh.states)
+    fresh.bitmap()
+    fresh.covers(SIZE, flush=False)
+    fresh.data(130, 1)
+    assert fresh.rules() == [("order", 1)] * 2
+
+
+def test_new_bitmap_of_an_array_said_to_be_clean(fresh):
+    """--assume-clean: copies are taken to be equal."""
+    fresh.covers(SIZE, state=FIRST_USE | ASSUME_CLEAN)
+    fresh.data(130, 1, members=[0], flush=True)
+    fresh.flush()
+    fresh.flush()
+    assert both(fresh.judge(30)) == ({"order"}, {"state"})
+
+
+def test_new_bitmap_is_stored_first(fresh):
+    fresh.states = [UNWRITTEN] * len(fresh.states)
+    fresh.states[1] = DIRTY
+    fresh.bitmap()
+    fresh.covers(SIZE)
+    fresh.data(130, 1)
+    test = fresh.judge(30)
+    assert both(test) == NOTHING and len(test.seen) > 5
+
+
+def test_new_bitmap_of_an_array_that_was_used(fresh):
+    """It was given up before it was stored, and the array went on: all of it will be synced."""
+    fresh.size(2, SIZE)
+    fresh.data(130, 1, members=[0], flush=True)
+    assert both(fresh.judge(30)) == NOTHING
+
+
+def test_bytes_that_are_no_states(log):
+    """These chunks will be synced."""
+    log.state(1, 0xff)
+    log.data(130, 1, members=[0], flush=True)
+    assert both(log.judge(30)) == NOTHING
+
+
+# -- nobody can assemble it -----------------------------------------------------------------------
+
+def test_while_it_is_created():
+    """One superblock after the other, and the first members are enough before they are durable."""
+    log = ParityLog(5)
+    there, log.entries = log.entries, []
+    for member in log.members:
+        log.write(member, 8, superblock(member, 4, log.members) + bytes(7 * SECTOR))
+        log.write(member, BITMAP, there[0].data)
+    begin = len(log.entries)
+    for entry in there:
+        log.entries.append(dataclasses.replace(
+            entry, number=len(log.entries),
+            sector=entry.sector + begin if entry.kind == DONE else entry.sector))
+    assert log.rules() == []
+
+
+def test_nobody_is_trusted(log):
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    for member in (0, 1):
+        log.write(member, 8, superblock(member, 6, (FAULTY, FAULTY)))
+    test = log.judge(30)
+    assert both(test) == ({"enough"}, {"state"})
+    assert "only disks [] can be trusted" in test.violations[0].text
+
+
+def test_event_counts_too_far_apart(log):
+    """Each member is the only one; the freshest says that it is none."""
+    log.write(0, 8, superblock(0, 9, (FAULTY, 1)))
+    log.flush()
+    assert both(log.judge(30)) == ({"enough"}, {"state"})
+
+
+def test_one_member_is_left(log):
+    log.state(1, DIRTY)
+    log.without(1)
+    log.data(130, 1, members=[0], flush=True)
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_array_that_is_only_being_created(parity_log):
+    """Superblocks come one by one, and are not durable at once."""
+    log = parity_log
+    del log.entries[:]
+    log.size(5, SIZE, flush=False)
+    log.covers(SIZE, flush=False)
+    log.flush()
+    assert log.rules() == []
+    log.without(*range(log.array.layout.redundancy + 1))
+    assert set(log.rules()) == {("enough", 0)}
+
+
+def test_nobody_has_a_bitmap(log):
+    log.covers(SIZE, magic=0, members=[0])
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+    log.covers(SIZE, magic=0, members=[1])
+    log.flush()
+    assert both(log.judge(30)) == ({"enough"}, {"state"})
+
+
+# -- what a member lacks that may come back by the bitmap -----------------------------------------
+
+def left(log, generation=2):
+    """Member 0 has left, and the chunk was written again."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    log.without(0)
+    log.data(130, generation, members=[1], flush=True)
+    log.mark(MARK_FLUSHED, generation)
+    return log
+
+
+RECOVERING, BY_BITMAP = 2, 128
+
+
+def test_clean_while_degraded(log):
+    left(log).state(1, CLEAN, members=[1])
+    log.flush()
+    test = log.judge(30)
+    assert both(test) == CLEAN_AND_STATES
+    assert all("disk 0" in violation.text for violation in test.violations)
+
+
+def test_left_before_what_was_cleaned(log):
+    """Its event count is lower: it will be synced as a whole."""
+    left(log)
+    log.covers(SIZE, cleared=6, members=[1])
+    log.state(1, CLEAN, members=[1])
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_events_cleared_are_kept_too_late(log):
+    left(log)
+    log.covers(SIZE, cleared=6, members=[1], flush=False)
+    log.state(1, CLEAN, members=[1], flush=False)
+    assert both(log.judge(30)) == CLEAN_AND_STATES
+
+
+def test_missed_by_who_left_and_known(log):
+    left(log)
+    for state in (DIRTY, NEEDSYNC, 4):
+        log.state(1, state, members=[1])
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_bitmap_that_is_out_of_date(log):
+    """Everything will be synced."""
+    left(log)
+    log.covers(SIZE, state=STALE, members=[1])
+    log.flush()
+    log.state(1, CLEAN, members=[1])
+    log.flush()
+    assert both(log.judge(30))[1] == set()
+
+
+def test_has_what_it_left_with(log):
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.state(1, CLEAN)
+    log.without(0)
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+    log.state(1, NEEDSYNC, members=[1])
+    log.data(130, 2, members=[1], flush=True)
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_left_before_it_had_what_is_clean(log):
+    log.state(1, DIRTY)
+    log.data(130, 1, members=[1], flush=True)
+    log.data(130, 1, members=[0])
+    log.state(1, CLEAN)
+    log.without(0)
+    assert ("clean", 1) in log.rules()
+
+
+@pytest.mark.parametrize("features, found", [(RECOVERING, NOTHING),
+                                             (RECOVERING | BY_BITMAP, CLEAN_AND_STATES)])
+def test_power_cut_during_a_recovery(log, features, found):
+    """That goes on when the array is assembled: of all, or of what the bitmap tells."""
+    left(log)
+    log.write(1, 8, superblock(1, 9))
+    log.write(0, 8, superblock(0, 9, features=features))
+    log.covers(SIZE, cleared=10, members=[1])
+    log.state(1, CLEAN, members=[1])
+    log.flush()
+    assert both(log.judge(30)) == found
+
+
+def test_what_is_a_spare_by_its_own_word(log):
+    left(log)
+    for member in (1, 0):
+        log.write(member, 8, superblock(member, 7, (SPARE, 1)))
+    log.state(1, CLEAN, members=[1])
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+
+
 # -- the array changes its size -----------------------------------------------------------------
 
 HALF = SIZE // 2
@@ -352,12 +778,12 @@ def test_new_bytes_are_not_durable(small):
 class ParityLog(Log):
     """RAID5 of three, RAID6 of five; one chunk of the array is one of the bitmap."""
 
-    def __init__(self, level):
+    def __init__(self, level, litter=()):
         self.members = tuple(range(3 if level == 5 else 5))
         layout = ParityLayout(level, len(self.members), SIZE, CHUNK)
         self.array = Parities(self.members, layout, CHUNK, BITMAP, DATA)
         self.disks = [bytearray(SIZE * SECTOR) for _ in self.members]
-        super().__init__()
+        super().__init__(litter)
 
     def data(self, sector, generation, members=None, flush=False, wrong=(), late=()):
         """A write to an array sector and what goes with it. Parity on the roles `wrong` is left as
@@ -384,15 +810,14 @@ def parity_of(layout, blocks, stripe, role):
         first = bytes(a ^ b for a, b in zip(first, block))
     if role == p:
         return first
-    found = bytearray(SECTOR)
-    for i in range(SECTOR):
-        row = {j: block[i:i + 1] for j, block in blocks.items()} | {p: first[i:i + 1]}
-        found[i] = next(value for value in range(256) if layout.parity_is_right(
-            {**row, q: bytes([value])}, stripe))
+    known, found = {}, bytearray(SECTOR)        # nearly all of it are zeroes
+    for i, column in enumerate(zip(*blocks.values(), first)):
+        if column not in known:
+            row = {j: bytes([byte]) for j, byte in zip([*blocks, p], column)}
+            known[column] = next(value for value in range(256) if layout.parity_is_right(
+                {**row, q: bytes([value])}, stripe))
+        found[i] = known[column]
     return bytes(found)
-
-
-NEEDSYNC = 3
 
 
 @pytest.fixture(params=[5, 6])
@@ -503,9 +928,7 @@ def test_what_a_lost_member_had(parity_log):
     log.data(sector, 1, flush=True)
     log.mark(MARK_FLUSHED, 1)
     log.state(1, CLEAN)
-    roles = [FAULTY if role == lost else role for role in log.members]
-    for member in set(log.members) - {lost}:
-        log.write(member, 8, superblock(member, 8, roles))
+    log.without(lost)
     assert log.rules() == [] and log.judge(20).violations == []
 
     parity = parity_role(log, 1)
@@ -548,3 +971,216 @@ def test_recovery_of_what_is_being_discarded(parity_log):
     log.flush()
     log.state(2, UNWRITTEN)
     assert {rule for rule, _ in log.rules()} == {"clean"}
+
+
+# -- parity of what was not written, and without a member -----------------------------------------
+
+@pytest.mark.parametrize("level, disks", [(4, 3), (5, 4), (6, 5)])
+def test_row_from_what_is_left_of_it(level, disks):
+    layout, rng = ParityLayout(level, disks, SIZE, CHUNK), random.Random(level)
+    for stripe in range(disks):
+        whole = layout.complete({role: rng.randbytes(64) for role in layout.roles(stripe)[0]}, stripe)
+        assert layout.parity_is_right(whole, stripe)
+        for left in itertools.combinations(range(disks), layout.data_disks):
+            assert layout.complete({role: whole[role] for role in left}, stripe) == whole
+
+
+@pytest.fixture
+def littered(parity_log):
+    """There is something else where parity will be, of what was never written: row 9 of chunk 1."""
+    first = parity_log.array.ranges(1)[0][0]
+    where = DATA + parity_log.array.position(first) + 9
+    log = ParityLog(parity_log.array.layout.level, [(parity_role(parity_log, 1), where)])
+    log.first, log.where = first, where
+    return log
+
+
+@pytest.mark.parametrize("state", [UNWRITTEN, DIRTY, NEEDSYNC])
+def test_parity_that_nobody_vouches_for(littered, state):
+    littered.state(1, state)
+    littered.flush()
+    assert both(littered.judge(30)) == NOTHING
+
+
+def test_parity_of_what_was_not_written(littered):
+    """In a Clean chunk all of it is right."""
+    log = littered
+    log.state(1, NEEDSYNC)
+    log.data(log.first, 1, flush=True)
+    assert both(log.judge(30)) == NOTHING
+    log.state(1, CLEAN)
+    log.flush()
+    assert both(log.judge(30)) == CLEAN_AND_STATES
+
+
+def test_parity_of_what_was_not_written_is_built(littered):
+    log = littered
+    log.state(1, NEEDSYNC)
+    log.data(log.first, 1, flush=True)
+    log.write(parity_role(log, 1), log.where, bytes(SECTOR))
+    log.state(1, CLEAN)
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_parity_of_what_was_not_written_is_not_durable(littered):
+    log, late = littered, parity_role(littered, 1)
+    log.state(1, NEEDSYNC)
+    log.data(log.first, 1, flush=True)
+    log.write(late, log.where, bytes(SECTOR), flush=False)
+    log.state(1, CLEAN, members=[member for member in log.members if member != late])
+    assert both(log.judge(30)) == CLEAN_AND_STATES
+
+
+def test_q_is_wrong_without_a_member():
+    log = ParityLog(6)
+    sector = log.array.ranges(1)[0][0]
+    log.state(1, NEEDSYNC)
+    log.data(sector, 1, flush=True)
+    log.state(1, CLEAN)
+    log.without(log.array.layout.place(sector)[0])
+    assert both(log.judge(20)) == NOTHING
+    log.write(parity_role(log, 1, 1), DATA + log.array.position(sector), b"x" * SECTOR)
+    log.flush()
+    assert "state" in both(log.judge(20))[1]
+
+
+@pytest.fixture
+def degraded(parity_log):
+    """Something was written and flushed, and its member has left; the chunk is to be synced."""
+    log = parity_log
+    log.sector = log.array.ranges(1)[0][0]
+    log.lost = log.array.layout.place(log.sector)[0]
+    log.state(1, NEEDSYNC)
+    log.data(log.sector, 1, flush=True)
+    log.mark(MARK_FLUSHED, 1)
+    log.without(log.lost)
+    return log
+
+
+def there(log, *lost):
+    return [member for member in log.members if member not in (log.lost, *lost)]
+
+
+def test_parity_is_overwritten_without_a_member(degraded):
+    log = degraded
+    log.calm()
+    log.flush(there(log))
+    assert both(log.judge(20)) == NOTHING
+    log.write(parity_role(log, 1), DATA + log.array.position(log.sector), b"x" * SECTOR)
+    log.calm()
+    log.flush(there(log))
+    assert both(log.judge(30)) == ({"flushed"}, {"state"})
+
+
+def test_parity_was_not_right_when_the_member_left(parity_log):
+    log = parity_log
+    sector = log.array.ranges(1)[0][0]
+    log.state(1, NEEDSYNC)
+    log.data(sector, 1, flush=True, wrong=[parity_role(log, 1)])
+    log.mark(MARK_FLUSHED, 1)
+    log.calm()
+    assert log.rules() == []
+    log.without(log.array.layout.place(sector)[0])
+    assert log.rules() == [("flushed", 1)] * len(log.rules()) != []
+
+
+def test_row_that_is_written_without_a_member(degraded):
+    """The write hole: what only parity has is lost in a cut between data and parity."""
+    log = degraded
+    log.data(log.sector + CHUNK, 2, members=[log.array.layout.place(log.sector + CHUNK)[0]], flush=True)
+    log.flush(there(log))
+    log.mark(MARK_FLUSHED, 1)
+    assert both(log.judge(30))[1] == set()
+    log.data(log.sector + CHUNK, 2, members=there(log), flush=True)
+    log.mark(MARK_FLUSHED, 2)
+    log.calm()
+    log.flush(there(log))
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_row_is_left_half_written_without_a_member(degraded):
+    log = degraded
+    log.data(log.sector + CHUNK, 2, members=[log.array.layout.place(log.sector + CHUNK)[0]], flush=True)
+    log.calm()
+    log.flush(there(log))
+    assert both(log.judge(30)) == ({"flushed"}, {"state"})
+
+
+def test_row_that_never_becomes_durable_without_a_member(degraded):
+    """... may be the old one or the new one, as long as nobody was told that it is flushed."""
+    log = degraded
+    log.data(log.sector + CHUNK, 2, members=there(log))
+    log.calm()
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_two_are_missing():
+    log = ParityLog(6)
+    sector = log.array.ranges(1)[0][0]
+    log.state(1, NEEDSYNC)
+    log.data(sector, 1, flush=True)
+    log.data(sector + CHUNK, 2, flush=True)
+    log.mark(MARK_FLUSHED, 2)
+    lost = [log.array.layout.place(one)[0] for one in (sector, sector + CHUNK)]
+    log.without(*lost)
+    log.calm()
+    log.flush([0])
+    assert both(log.judge(20)) == NOTHING
+    log.write(parity_role(log, 1, 1), DATA + log.array.position(sector), b"x" * SECTOR)
+    log.calm()
+    log.flush([0])
+    assert both(log.judge(30)) == ({"flushed"}, {"state"})
+
+
+def test_too_many_are_missing(degraded):
+    log = degraded
+    more = [member for member in log.members if member != log.lost][:log.array.layout.redundancy]
+    log.without(log.lost, *more, events=7)
+    log.flush()
+    assert both(log.judge(30)) == ({"enough"}, {"state"})
+
+
+@pytest.mark.parametrize("what", ["data", "parity"])
+def test_clean_while_degraded_with_parity(degraded, what):
+    """The member that left lacks its part of a write, which the others have."""
+    log = degraded
+    if what == "parity":
+        log = ParityLog(degraded.array.layout.level)
+        log.sector, log.lost = degraded.sector, parity_role(log, 1)
+        log.state(1, NEEDSYNC)
+        log.without(log.lost)
+    log.data(log.sector, 2, members=there(log), flush=True)
+    log.state(1, NEEDSYNC, members=there(log))
+    log.calm()
+    log.flush(there(log))
+    assert both(log.judge(30)) == NOTHING
+    log.state(1, CLEAN, members=there(log))
+    log.flush(there(log))
+    test = log.judge(30)
+    assert both(test) == CLEAN_AND_STATES
+    assert f"disk {log.lost}" in test.judge.violations[0].text
+
+
+def test_left_before_what_was_cleaned_with_parity(parity_log):
+    log = parity_log
+    log.lost = parity_role(log, 1)
+    log.state(1, NEEDSYNC)
+    log.without(log.lost)
+    log.data(log.array.ranges(1)[0][0], 2, members=there(log), flush=True)
+    log.covers(SIZE, cleared=6, members=there(log))
+    log.state(1, CLEAN, members=there(log))
+    log.flush(there(log))
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_has_what_it_left_with_and_parity(parity_log):
+    log = parity_log
+    sector = log.array.ranges(1)[0][0]
+    log.state(1, NEEDSYNC)
+    log.data(sector, 1, flush=True)
+    log.state(1, CLEAN)
+    for lost in log.members[:log.array.layout.redundancy]:
+        log.without(*log.members[:lost + 1], events=6 + lost)
+        log.flush()
+        assert both(log.judge(20)) == NOTHING

@@ -3,6 +3,7 @@
 import os
 import random
 
+import breaks
 import pytest
 
 from powercut import meanwhile, resizes
@@ -14,9 +15,17 @@ MOMENTS, EACH = 110, 4  # states are taken at so many moments, so many at each
 WANTED = 300            # distinct ones
 ASSEMBLED = 4           # of them are assembled by the kernel
 
-ORDERS = {0: "nothing is broken", 1: "unsafe bits cleared at issue", 2: "unplug does not wait",
-          3: "clean before flush", 4: "second writer does not wait",
-          5: "discards do not wait", 6: "clean without drain"}
+# mutations/order.patch: what is broken, and the rule by which it is found
+ORDERS = {0: ("nothing is broken", ""), 1: ("unsafe bits cleared at issue", "order"),
+          2: ("unplug does not wait", "order"), 3: ("clean before flush", "clean"),
+          4: ("second writer does not wait", "order"), 5: ("discards do not wait", "order"),
+          6: ("clean without drain", "clean")}
+
+# of tests/vm/breaks.py: (name, level, what happens meanwhile, the rule by which it is found)
+BREAKS = [("recovery-in-member-sectors", 10, meanwhile.replace, "flushed"),
+          ("parity-trusted-when-written", 5, meanwhile.unsynced, "flushed"),
+          *(("degraded-writes-dirty", level, meanwhile.re_add, "flushed") for level in DISKS),
+          *(("partial-discard-whole", level, meanwhile.replace, "flushed") for level in DISKS)]
 
 # chooses data and crash states; how the guest's threads run, nobody can repeat
 SEED = int(os.environ.get("CRASH_SEED") or random.randrange(1 << 30))
@@ -92,20 +101,43 @@ def test_kernel_log(scene, recordings):
 
 
 @pytest.fixture(scope="module")
-def broken_scene(vm_environment, vm_directories):
-    one = Scene(vm_environment, vm_directories.take("power-cut-broken"), KINDS[:2], SEED,
+def broken_scene(request, vm_environment, vm_directories):
+    """(level, Scene with the disks for it)"""
+    kinds = [KINDS[i] for i in (range(2) if request.param == 1 else DISKS[request.param])]
+    one = Scene(vm_environment, vm_directories.take(f"power-cut-broken-{request.param}"), kinds, SEED,
                 broken_modules("order"))
-    yield one
+    yield request.param, one
     one.close()
 
 
 @pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("broken_scene", [1, *(pytest.param(level, marks=pytest.mark.long)
+                                               for level in (10, 5, 6))], indirect=True)
 def test_broken_order_is_found(broken_scene, order):
-    broken_scene.breaks(order)
-    _, recording = broken_scene.record(1, [0, 1], SECONDS / 4)
+    level, scene = broken_scene
+    what, rule = ORDERS[order]
+    scene.breaks(order)
+    _, recording = scene.record(level, range(len(scene.vm.disks) - 1), SECONDS / 4)
+    scene.vm.clean_up()
+    assert rule in rules_found(recording, f"raid{level}, {what}")
+
+
+def rules_found(recording, what):
+    """The rules that were found broken; {""} if none was."""
     test = CrashTest(recording, SEED).run(MOMENTS, EACH)
     found = [*test.judge.violations, *test.violations]
-    print(f"\n{ORDERS[order]}: {recording.said}, {len(recording.log)} entries, found "
-          f"{len(found)}:\n" + "\n".join(map(str, found[:3])))
-    broken_scene.vm.clean_up()
-    assert bool(found) == bool(order)
+    print(f"\n{what}: {recording.said}, {len(recording.log)} entries, found {len(found)}:\n"
+          + "\n".join(map(str, found[:3])))
+    return {one.rule for one in found} or {""}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name, level, during, rule", BREAKS)
+def test_break_is_found(vm_environment, vm_directories, name, level, during, rule):
+    scene = Scene(vm_environment, vm_directories.take(f"power-cut-{name}-{level}"),
+                  [KINDS[i] for i in DISKS[level]], SEED, breaks.modules(name))
+    try:
+        _, recording = scene.record(level, range(len(DISKS[level])), SECONDS, during)
+    finally:
+        scene.close()
+    assert rule in rules_found(recording, f"raid{level}, {name}")

@@ -3,12 +3,13 @@
 import importlib.util
 import os
 import pathlib
+import struct
 import subprocess
 import types
 
 import pytest
 
-from faultpoints import judge, plan
+from faultpoints import plan
 from faultpoints.drill import Report
 from faultpoints.judge import Judge
 from faultpoints.points import Point
@@ -46,6 +47,25 @@ def set_state(image, chunk, state):
     start = (image.super_offset + image.bitmap_offset) * 512
     with open(image.path, "r+b") as file:
         os.pwrite(file.fileno(), bytes([state]), start + BITMAP_HEADER + chunk)
+
+
+def set_bitmap(image, offset, value):
+    """A number in the bitmap's superblock."""
+    with open(image.path, "r+b") as file:
+        os.pwrite(file.fileno(), value,
+                  (image.super_offset + image.bitmap_offset) * 512 + offset)
+
+
+def set_super(image, offset, form, value):
+    """A number in the array's superblock, and its checksum."""
+    with open(image.path, "r+b") as file:
+        raw = bytearray(os.pread(file.fileno(), 4096, image.super_offset * 512))
+        struct.pack_into(form, raw, offset, value)
+        max_dev, = struct.unpack_from("<I", raw, 220)
+        struct.pack_into("<I", raw, 216, 0)
+        total = sum(struct.unpack_from(f"<{64 + max_dev // 2}I", raw))
+        struct.pack_into("<I", raw, 216, (total & 0xffffffff) + (total >> 32))
+        os.pwrite(file.fileno(), raw, image.super_offset * 512)
 
 
 def found(stage):
@@ -96,25 +116,30 @@ def test_bitmap_that_is_given_up_says_nothing(stage):
     """The array has moved on past it."""
     stage.hot = {stage.clean}
     for image in stage.images().values():
-        start = (image.super_offset + image.bitmap_offset) * 512
-        with open(image.path, "r+b") as file:
-            os.pwrite(file.fileno(), bytes(8), start + 24)      # events
+        set_bitmap(image, 24, bytes(8))                         # events
     assert found(stage) == []
 
 
-def test_only_trusted_members_say_what_is_current(stage, monkeypatch):
-    """A spare that has a higher event count does not make the members' bitmaps old."""
+@pytest.mark.parametrize("events, wrong", [(1, 2), (2, 0)])
+def test_bitmap_that_was_never_stored(stage, events, wrong):
+    """That of a new array: nothing was written. Of one that went on without it: nothing is known."""
     stage.hot = {stage.clean}
-    read = judge._super
+    for image in stage.images().values():
+        set_state(image, stage.clean, 0xff)
+        set_bitmap(image, 24, struct.pack("<Q", 0))             # events
+        set_bitmap(image, 48, struct.pack("<I", 1 << 3))        # state: FIRST_USE
+        set_super(image, 200, "<Q", events)
+    assert [text.split(" of")[0] for text in found(stage)] == \
+        [f"disk {disk} says Clean or Unwritten" for disk in range(wrong)]
 
-    def spare(image):
-        one = read(image)
-        if image is stage.images()[1]:
-            one.number, one.events = len(one.roles), one.events + 1
-        return one
-    monkeypatch.setattr(judge, "_super", spare)
-    assert Judge(stage).who == {0}
-    assert [text for text in found(stage) if text.startswith("disk 0 says Clean or Unwritten")]
+
+def test_events_of_a_member_that_left_do_not_count(stage):
+    """By the others' word; its own event count is one higher."""
+    stage.hot = {stage.clean}
+    one, other = stage.images().values()
+    set_super(other, 256 + 2 * other.number, "<H", 0xfffe)
+    set_super(other, 200, "<Q", one.events + 1)
+    assert [text for text in found(stage) if text.startswith("disk 0 says")]
 
 
 FLUSH = "llb_flush_members:blkdev_issue_flush"

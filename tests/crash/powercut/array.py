@@ -9,7 +9,7 @@ import functools
 import struct
 
 from vmtest.geometry import Layout
-from vmtest.member import BITMAP_HEADER, MD_MAGIC, SPARE_ROLES, BitmapImage, Member
+from vmtest.member import BITMAP_HEADER, BITMAP_MAGIC, MD_MAGIC, SPARE_ROLES, BitmapImage, Member
 from vmtest.parity import ParityLayout
 
 from .log import SECTOR, generation, pattern
@@ -17,8 +17,14 @@ from .log import SECTOR, generation, pattern
 SUPER_SECTORS = range(8, 16)
 ZEROES = bytes(SECTOR)
 FEATURE_RECOVERY_OFFSET = 2
-# bitmap superblock: STALE, WRITE_ERROR, FIRST_USE: its bytes vouch for nothing
-WORTHLESS = 1 << 1 | 1 << 2 | 1 << 3
+FEATURE_RECOVERY_BITMAP = 128
+LOCKLESS = 6                # version of the bitmap's superblock
+UNWRITTEN, CLEAN = 0, 1
+# bitmap superblock: STALE, WRITE_ERROR: its bytes vouch for nothing
+WORTHLESS = 1 << 1 | 1 << 2
+# it was never stored by the kernel; for an array said to be clean
+FIRST_USE, ASSUME_CLEAN = 1 << 3, 1 << 4
+NEW_EVENTS = 1              # of an array that is new; LLB_NEW_EVENTS of the kernel
 
 
 class Super:
@@ -47,6 +53,10 @@ class Super:
     def recovering(self):
         return bool(self.features & FEATURE_RECOVERY_OFFSET)
 
+    def recovering_by_bitmap(self):
+        """Only what the bitmap tells: what the member had when it left is taken for good."""
+        return self.recovering() and bool(self.features & FEATURE_RECOVERY_BITMAP)
+
 
 def trusted(supers):
     """Members (keys of {member: Super or None}) that an assembly of all of them may take as
@@ -61,10 +71,50 @@ def trusted(supers):
                      and not one.recovering())
 
 
+def may_return(supers, members, cleared):
+    """Those of {member: Super or None} that are not among the trusted `members`, but would be taken
+    back with what they have, but for what the bitmap says that they missed: who was in-sync by
+    its own word when `cleared` events had been counted, or more, as super_1_validate() has it; and
+    whose recovery by the bitmap was under way, which goes on."""
+    freshest = max(filter(None, supers.values()), key=lambda one: one.events)
+
+    def returns(one):
+        if not one.says_active(one) or one.recovering() and not one.recovering_by_bitmap():
+            return False
+        goes_on = (one.recovering() and one.events + 1 >= freshest.events
+                   and freshest.says_active(one))
+        return goes_on or one.events >= cleared
+
+    return frozenset(member for member, one in supers.items()
+                     if one and member not in members and returns(one))
+
+
+def is_ours(bitmap):
+    """Whether the kernel would take a BitmapImage for one."""
+    return (bitmap.magic, bitmap.version) == (BITMAP_MAGIC, LOCKLESS)
+
+
+def vouches(bitmap, events):
+    """Whether a BitmapImage would be believed in an array with this event count. One that was never
+    stored is believed to be that of a new array, if it can be."""
+    if not is_ours(bitmap):
+        return False
+    if bitmap.state & FIRST_USE:
+        return events <= NEW_EVENTS
+    return bitmap.events >= events and not bitmap.state & WORTHLESS
+
+
+def says_of_all(bitmap):
+    """What a bitmap that was never stored says of all chunks, whatever its bytes are; else None."""
+    if not bitmap.state & FIRST_USE:
+        return None
+    return CLEAN if bitmap.state & ASSUME_CLEAN else UNWRITTEN
+
+
 def covers(raw, sectors):
     """Whether a bitmap superblock, if it vouches for anything, does for this many sectors."""
     bitmap = BitmapImage(raw)
-    return bool(bitmap.state & WORTHLESS) or bitmap.sync_size >= sectors
+    return bool(bitmap.state & (WORTHLESS | FIRST_USE)) or bitmap.sync_size >= sectors
 
 
 class LoggedArray:
@@ -98,6 +148,11 @@ class LoggedArray:
         sector, offset = divmod(BITMAP_HEADER + chunk, SECTOR)
         return self.bitmap_start + sector, offset
 
+    @property
+    def bitmap_area(self):
+        """The sectors of the bitmap, with its superblock, on each member."""
+        return range(self.bitmap_start, self.byte_at(self.chunks - 1)[0] + 1)
+
     def chunks_at(self, sector):
         """The chunks whose bytes stand in that sector of a member."""
         first = (sector - self.bitmap_start) * SECTOR - BITMAP_HEADER
@@ -112,15 +167,17 @@ class LoggedArray:
         except ValueError:
             return None
 
-    def bitmap_vouches(self, read, events):
-        """Whether the bitmap of a member would be believed in an array with this event count."""
-        raw = read(self.bitmap_start) or bytes(SECTOR)
-        bitmap = BitmapImage(raw)
-        return bitmap.events >= events and not bitmap.state & WORTHLESS
+    def bitmap_of(self, read):
+        """The superblock of the bitmap."""
+        return BitmapImage(read(self.bitmap_start) or ZEROES)
 
     def state(self, read, chunk):
+        """What a bitmap says of a chunk, if it vouches."""
+        of_all = says_of_all(self.bitmap_of(read))
+        if of_all is not None:
+            return of_all
         sector, offset = self.byte_at(chunk)
-        return (read(sector) or bytes(SECTOR))[offset]
+        return (read(sector) or ZEROES)[offset]
 
 
 class Mirrors(LoggedArray):
@@ -133,15 +190,20 @@ class Mirrors(LoggedArray):
         for number in range(-(-self.layout.sectors // self.layout.piece)):
             for role, where in self.layout.copies(number * self.layout.piece):
                 self._pieces[self.members[role], where // self.layout.piece] = number
+        together = {}
+        for (member, _), number in self._pieces.items():
+            together.setdefault(number, set()).add(member)
+        self._together = {frozenset(members) for members in together.values()}
 
     @staticmethod
     def extent_of(layout):
         return layout.sectors
 
-    @staticmethod
-    def startable(members):
-        """Whether the kernel starts the array with these members, clean or not."""
-        return bool(members)
+    def enough(self, members):
+        """Whether these have all data."""
+        return all(members & copies for copies in self._together)
+
+    startable = enough      # the kernel starts it, clean or not
 
     def array_sector(self, member, sector):
         """Array sector that a member's sector has data of, or None."""
@@ -153,6 +215,11 @@ class Mirrors(LoggedArray):
         """The chunk that a member's sector belongs to, or None."""
         where = self.array_sector(member, sector)
         return None if where is None else where // self.chunk
+
+    @staticmethod
+    def row_at(sector):
+        """The row of RAID4/5/6 to which a member's sector belongs."""
+        return None
 
     @staticmethod
     def position(sector):
@@ -187,21 +254,39 @@ class Mirrors(LoggedArray):
                                     for role, where in self.layout.copies(sector)]
         return self._copies[sector]
 
-    def places(self, sectors):
-        """[(member, sector there), ...] on which these array sectors depend."""
-        return [place for sector in sectors for place in self.copies(sector)]
+    @staticmethod
+    def spots(sectors):
+        """What is compared between members for these array sectors: they themselves."""
+        return sectors
+
+    def clean_spots(self, chunk, sectors, limit):
+        """... that must be right in a Clean chunk in which these sectors hold data."""
+        return sectors
+
+    def places(self, spots):
+        """[(member, sector there), ...] on which they depend."""
+        return [place for sector in spots for place in self.copies(sector)]
 
     def found(self, read, members, sector, computed=False):
         """{member: generation or bytes}: what is read of an array sector."""
         return {member: read(member, where) for member, where in self.copies(sector)
                 if member in members}
 
-    def unequal(self, read, members, sectors):
-        """What of these array sectors must not be so under a Clean, or ""."""
-        for sector in sectors:
+    def unequal(self, read, members, spots):
+        """What of this must not be so under a Clean, or ""."""
+        for sector in spots:
             found = self.found(read, members, sector)
             if len(set(found.values())) > 1:
                 return f"array sector {sector}: copies differ, {short(found)}"
+        return ""
+
+    def lacking(self, read, members, others, spots):
+        """What `others` have that is not as these members have it, or ""."""
+        for sector in spots if others else ():
+            found, theirs = (self.found(read, some, sector) for some in (members, others))
+            if found and set(theirs.values()) - set(found.values()):
+                return (f"array sector {sector}: who may return has {short(theirs)}, "
+                        f"the array {short(found)}")
         return ""
 
 
@@ -232,6 +317,9 @@ class Parities(LoggedArray):
     def extent_of(layout):
         return layout.size // layout.chunk * layout.chunk
 
+    def enough(self, members):
+        return len(members) >= self.layout.data_disks
+
     def startable(self, members):
         return len(members) == self.layout.disks
 
@@ -246,9 +334,13 @@ class Parities(LoggedArray):
             return None
         return (stripe * len(data) + data.index(role)) * self.layout.chunk + offset
 
-    def chunk_at(self, member, sector):
+    def row_at(self, sector):
         within = sector - self.data_start
-        return within // self.chunk if 0 <= within < self.extent else None
+        return within if 0 <= within < self.extent else None
+
+    def chunk_at(self, member, sector):
+        row = self.row_at(sector)
+        return None if row is None else row // self.chunk
 
     def position(self, sector):
         (_, where), = self.copies(sector)
@@ -290,9 +382,15 @@ class Parities(LoggedArray):
             self._copies[sector] = [(self.members[role], self.data_start + where)]
         return self._copies[sector]
 
-    def places(self, sectors):
-        return [(member, self.data_start + where) for where in set(map(self.position, sectors))
-                for member in self.members]
+    def spots(self, sectors):
+        """Rows: places on the members, from their data on."""
+        return set(map(self.position, sectors))
+
+    def clean_spots(self, chunk, sectors, limit):
+        return range(chunk * self.chunk, min((chunk + 1) * self.chunk, limit))
+
+    def places(self, spots):
+        return [(member, self.data_start + where) for where in spots for member in self.members]
 
     def _row(self, read, members, where):
         """{role: bytes} of the members' sectors at `where`, from their data on."""
@@ -311,13 +409,31 @@ class Parities(LoggedArray):
         stripe = self.position(sector) // self.layout.chunk
         return {member: generation(self.layout.restore(row, stripe, role, lost), sector)}
 
-    def unequal(self, read, members, sectors):
-        if len(members) < self.layout.disks:
+    def unequal(self, read, members, spots):
+        if len(members) <= self.layout.data_disks:
             return ""           # what is there cannot contradict itself
-        for where in set(map(self.position, sectors)):
-            row = tuple(self._row(read, members, where).values())
-            if not self._right(row, where // self.layout.chunk % self.layout.disks):
+        for where in spots:
+            row = self._row(read, members, where)
+            if all(block is ZEROES for block in row.values()):
+                continue
+            stripe = where // self.layout.chunk % self.layout.disks
+            if len(row) < self.layout.disks:
+                row = dict(sorted(self.layout.complete(row, stripe).items()))
+            if not self._right(tuple(row.values()), stripe):
                 return f"parity of member sector {self.data_start + where} is not that of the data"
+        return ""
+
+    def lacking(self, read, members, others, spots):
+        for where in spots if others else ():
+            row, theirs = (self._row(read, some, where) for some in (members, others))
+            if len(row) < self.layout.data_disks or \
+                    all(block is ZEROES for block in (row | theirs).values()):
+                continue
+            whole = self.layout.complete(row, where // self.layout.chunk)
+            for role, block in theirs.items():
+                if block != whole[role]:
+                    return (f"member sector {self.data_start + where} of disk {self.members[role]}, "
+                            "which may return, is not what the others give")
         return ""
 
 
@@ -327,6 +443,14 @@ def of_images(paths, members):
     kind, layout = (Mirrors, Layout) if image.level in (1, 10) else (Parities, ParityLayout)
     return kind(members, layout.of_member(image), image.bitmap().chunksize,
                 image.super_offset + image.bitmap_offset, image.data_offset)
+
+
+def too_few(supers, members):
+    """Why only these members are trusted."""
+    said = [f"disk {member}: events {one.events}, number {one.number}, roles {one.roles[:16]}"
+            f"{', recovering' * one.recovering()}" if one else f"disk {member}: no superblock"
+            for member, one in sorted(supers.items())]
+    return f"only disks {sorted(members)} can be trusted; " + "; ".join(said)
 
 
 def short(found):

@@ -3,15 +3,23 @@
 
 The checks of judge.py cover all states in the abstract; here some are made in full, with every
 member cut its own way, and judged by nothing but what stands on the members then: superblocks,
-bitmaps, data. Nothing is taken over from judge.py but what the load was promised.
+bitmaps, data. Nothing is taken over from judge.py but what the load was promised, and what of an
+array without a member is being written.
 """
 import dataclasses
 import os
 import random
 
-from .array import covers, short, trusted
-from .judge import CLEAN, Judge, Violation
-from .log import DONE, SECTOR
+from .array import (CLEAN, UNWRITTEN, covers, is_ours, may_return, says_of_all, short, too_few, trusted,
+                    vouches)
+from .judge import Judge, Violation
+from .log import DONE, SECTOR, WRITE
+
+
+def is_lost(value, least):
+    """Whether it is neither this generation, which was flushed, nor a newer one. Before the first
+    flush, what was there earlier may be there."""
+    return least and not (isinstance(value, int) and value >= least)
 
 
 def keep_nothing(_, versions, rng):
@@ -68,24 +76,37 @@ class CrashTest:
         self.array = recording.array
         self.log = recording.log
         self.start = recording.start    # no states before this entry
+        self.content = recording.content
         self.rng = random.Random(seed)
         self.judge = Judge(recording.array, recording.mark_disk)
+        if recording.before:
+            self.judge.goes_on(recording.before, recording.assembled)
         self.seen = set()           # fingerprints of the states that were judged
         self.in_flight = 0          # of those, with a bitmap write in flight
         self.violations = []
         self.images = []            # Image, as many as run() was asked for
 
     def moments(self, count):
-        """Entries after which to cut: anywhere, and where bitmaps or superblocks are written."""
-        known = set(self.array.members)
-        here = [entry.number for entry in self.log[self.start:] if entry.disk in known]
-        hot = [entry.number for entry in self.log[self.start:] if entry.disk in known
-               and entry.kind != DONE and 0 < entry.sectors
-               and entry.sector < self.array.data_start]
-        chosen = set(self.rng.sample(here, min(count // 2, len(here))))
-        for number in self.rng.sample(hot, min(count - count // 2, len(hot))):
-            chosen.add(min(number + self.rng.randrange(12), len(self.log) - 1))
-        return chosen
+        """Entries after which to cut: anywhere, soon after a superblock's write began, and, most of
+        them, while some of the bitmap is on its way."""
+        known, area = set(self.array.members), self.array.bitmap_area
+        here = [entry for entry in self.log[self.start:] if entry.disk in known]
+        if count >= len(here):
+            return {entry.number for entry in here}
+        metadata = [entry for entry in here if entry.kind == WRITE
+                    and entry.sector < self.array.data_start]
+        bitmap = [entry.number for entry in metadata if entry.sector in area]
+        others = [entry.number for entry in metadata if entry.sector not in area]
+        done = {(entry.disk, entry.sector): entry.number for entry in here if entry.kind == DONE}
+
+        def some(entries, share):
+            return self.rng.sample(entries, min(int(count * share), len(entries)))
+
+        chosen = set(some([entry.number for entry in here], 0.3))
+        chosen |= {min(number + self.rng.randrange(12), len(self.log) - 1)
+                   for number in some(others, 0.1)}
+        return chosen | {self.rng.randrange(number, done[self.log[number].disk, number])
+                         for number in some(bitmap, 0.6)}
 
     def run(self, moments, each, images=0):
         """Judges the whole log, and `each` states at about so many moments; keeps `images`."""
@@ -100,6 +121,7 @@ class CrashTest:
                 wanted += entry.number in keep
                 for _ in range(each):
                     wanted -= self._one_state(entry.number, wanted > 0)
+        self.judge.read_back(self.content)
         return self
 
     def _one_state(self, position, keep):
@@ -126,14 +148,13 @@ class CrashTest:
                        for member, medium in self.judge.media.items()}
             promised = self.judge.promised
             self.images.append(Image(self.array, position, content, dict(promised.live),
-                                     dict(promised.flushed)))
+                                     dict(promised.flushed), self.judge.leaving))
         return keep
 
     def _bitmap_in_flight(self):
-        """Whether some of the bitmap is on its way to a member, and not durable."""
-        area = range(self.array.bitmap_start, self.array.data_start)
-        return any(sector in area for medium in self.judge.media.values()
-                   for sector in medium.pending)
+        area = self.array.bitmap_area
+        return any(entry.kind == WRITE and entry.sector in area
+                   for medium in self.judge.media.values() for entry in medium.in_flight())
 
     def _policy(self):
         rng = self.rng
@@ -149,13 +170,18 @@ class CrashTest:
                    for member, medium in self.judge.media.items()}
         supers = {member: array.super_of(reader) for member, reader in readers.items()}
         members = trusted(supers)
-        if not members:
+        if not array.enough(members):
+            self._report(state, 0, too_few(supers, members))
             return members
         events = max(supers[member].events for member in members)
         limit = array.extent_by([supers[member] for member in members])
-        vouching = [member for member in members if array.bitmap_vouches(readers[member], events)]
-        for member in vouching:
-            if not covers(readers[member](array.bitmap_start), limit):
+        bitmaps = {member: array.bitmap_of(readers[member]) for member in members}
+        if not any(map(is_ours, bitmaps.values())):
+            self._report(state, 0, f"none of disks {sorted(members)} has a bitmap")
+        returning = {member: may_return(supers, members, _cleared(bitmap, events))
+                     for member, bitmap in bitmaps.items() if vouches(bitmap, events)}
+        for member in returning:
+            if not covers(bitmaps[member].raw, limit):
                 self._report(state, limit // array.chunk, f"the array has {limit} sectors, the "
                              f"bitmap of disk {member} covers less")
 
@@ -165,19 +191,35 @@ class CrashTest:
         for chunk, sectors in promised.by_chunk.items():
             if limit < array.extent:    # behind the end: not of the array any more, or not yet
                 sectors = [sector for sector in sectors if array.position(sector) < limit]
-            states = {member: array.state(readers[member], chunk) for member in vouching}
-            safe = any(value <= CLEAN for value in states.values())
-            text = array.unequal(read, members, sectors) if safe else ""
-            for sector in () if text else sectors:
-                found = array.found(read, members, sector, computed=safe)
-                least = promised.flushed.get(sector, 0)
-                if any(not isinstance(value, int) or value < least
-                       for member, value in found.items() if member not in self.judge.leaving):
-                    text = f"array sector {sector}: {short(found)}; generation {least} was flushed"
-                    break
+            states = {member: array.state(readers[member], chunk) for member in returning}
+            text = self._wrong(chunk, sectors, read, members, states, limit)
+            clean = [member for member, value in states.items() if value == CLEAN]
+            if clean and not text:
+                text = array.lacking(read, members,
+                                     frozenset().union(*(returning[member] for member in clean)),
+                                     array.clean_spots(chunk, sectors, limit))
             if text:
                 self._report(state, chunk, f"{text}; bytes {states}")
         return members
+
+    def _wrong(self, chunk, sectors, read, members, states, limit):
+        """What of a chunk's sectors that hold data is lost or will be, or ""."""
+        array = self.array
+        if sectors and UNWRITTEN in states.values():
+            return f"{len(sectors)} sectors are written"
+        safe = CLEAN in states.values()
+        text = safe and array.unequal(read, members, array.clean_spots(chunk, sectors, limit))
+        if text:
+            return text
+        for sector in sectors:
+            found = array.found(read, members, sector, computed=safe)
+            if not found and self.judge.at_rest(array.spots([sector])):
+                found = array.found(read, members, sector, computed=True)
+            least = self.judge.promised.flushed.get(sector, 0)
+            if any(is_lost(value, least)
+                   for member, value in found.items() if member not in self.judge.leaving):
+                return f"array sector {sector}: {short(found)}; generation {least} was flushed"
+        return ""
 
     def _report(self, state, chunk, text):
         self.violations.append(Violation("state", state.position, chunk, text))
@@ -188,6 +230,12 @@ class CrashTest:
         return lambda sector: extra[sector] if sector in extra else base.get(sector, 0)
 
 
+def _cleared(bitmap, events):
+    """The event count that a member must have to be taken back by this bitmap. A load lowers it to
+    the array's, and gives it to a bitmap that was never stored."""
+    return events if says_of_all(bitmap) is not None else min(bitmap.events_cleared, events)
+
+
 @dataclasses.dataclass
 class Image:
     """A state with all that it takes to put it on disks, and to judge what becomes of it."""
@@ -196,6 +244,7 @@ class Image:
     content: dict           # member -> {sector: value}
     live: dict
     flushed: dict
+    leaving: frozenset = frozenset()    # README.md, "Let off"
 
     def write(self, member, path, size):
         """A member as a disk file."""
@@ -223,12 +272,13 @@ class Image:
                 return ["no member is in-sync"]
             limit = self.array.extent_by([supers[member] for member in members])
             sectors = [sector for sector in self.live if self.array.position(sector) < limit]
-            wrong = [self.array.unequal(read, members, [sector]) for sector in sectors]
+            wrong = [self.array.unequal(read, members, self.array.spots([sector]))
+                     for sector in sectors]
             for sector in sectors:
                 least, newest = self.flushed.get(sector, 0), self.live[sector]
                 found = self.array.found(read, members, sector, computed=True)
-                if not all(isinstance(value, int) and least <= value <= newest
-                           for value in found.values()):
+                if any(is_lost(value, least) or isinstance(value, int) and value > newest
+                       for value in found.values()):
                     wrong.append(f"array sector {sector}: {short(found)}, flushed {least}, "
                                  f"newest {newest}")
             return list(filter(None, wrong))

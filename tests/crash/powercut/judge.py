@@ -5,25 +5,35 @@ Every entry is judged as it comes: whatever is durable then may be all that is l
 began may be there as well. So each check below holds for all power cuts at that moment at once:
 
   order    a write or discard begins while the byte of its chunk may be Clean or Unwritten on an
-           in-sync member (promise 1)
-  clean    a byte that says Clean or Unwritten is on its way to a member while copies of what was
-           written to the chunk, and not discarded since, are not equal or not durable, or on
-           RAID4/5/6 the parity of it is not right (promise 2)
+           in-sync member (promise 1), or its bitmap that of a new array
+  clean    a byte that says Clean is on its way to a member while copies of what was written to the
+           chunk, and not discarded since, are not equal or not durable, or on RAID4/5/6 the parity
+           of any of it is not right (promise 2); or a member that left, and would be taken back by
+           that bitmap, has something else (promise 8). Or one that says Unwritten, and data are
+           there (promise 4).
   flushed  an fsync has returned, and a copy of what it covers is not durable. A member that was
            failed a moment ago is let off: md leaves it out of the flush at once, with any
-           bitmap or none, and does not wait until the superblocks tell.
+           bitmap or none, and does not wait until the superblocks tell. The same for a write
+           that is to be durable when it is done. Of a member that is missing, parity gives
+           something else, where nothing is being written (hole.py).
+  enough   the members that the superblocks call in-sync may be too few to have all data, or have
+           no bitmap that the kernel takes
   cover    the superblocks may tell of a larger array than the bitmap of an in-sync member covers;
            or of a larger array than before, and a byte of what it gains may be another than
            Unwritten (promise 6)
+  read     in the end, what is read through the array is not the newest that was written
 """
 import dataclasses
 
-from .array import SUPER_SECTORS, covers, short, trusted
+from vmtest.member import BitmapImage
+
+from .array import (CLEAN, SUPER_SECTORS, UNWRITTEN, covers, is_ours, may_return, says_of_all, short,
+                    too_few, trusted, vouches)
+from .hole import Rows
 from .log import (DISCARD, DONE, LEAVE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
-                  SHRINK, WRITE)
+                  MARK_WROTE, SECTOR, SHRINK, WRITE, wrote)
 from .media import Medium
 
-UNWRITTEN, CLEAN = 0, 1
 MAX_VIOLATIONS = 50
 
 
@@ -39,7 +49,7 @@ class Violation:
 
 
 class Promised:
-    """What the load was promised, by array sector; from its data and its marks."""
+    """What the load was promised, by array sector: from its marks, and before these from its data."""
 
     def __init__(self, array):
         self.array = array
@@ -51,15 +61,27 @@ class Promised:
         self._order = []        # (generation, sector), not covered by an fsync
 
     def wrote(self, sector, number):
-        if number <= max(self._dead.get(sector, 0), self.live.get(sector, 0)):
-            return              # sync I/O, or the same write on another member
-        self.live[sector] = number
-        self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
-        self._order.append((number, sector))
+        """Whether that is news."""
+        # else sync I/O, or known from another member or a mark
+        news = number > max(self._dead.get(sector, 0), self.live.get(sector, 0))
+        if news:
+            self.live[sector] = number
+            self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
+            self._order.append((number, sector))
+        return news
+
+    def found(self, sector, number, flushed, begun):
+        """... after a power cut, 0: nothing that was promised. Generations up to `begun` are from
+        before it."""
+        if number:
+            self.wrote(sector, number)
+        else:
+            self._dead[sector] = begun      # what was discarded may come back
+        if flushed:
+            self.flushed[sector] = flushed
 
     def discard(self, first, sectors, newest=0):
-        """Generations up to `newest` are there. Not all of them need be known: what was written
-        while its member was missing, only recovery will bring there."""
+        """Generations up to `newest` are there."""
         self.discards[first, sectors] = self.discards.get((first, sectors), 0) + 1
         for sector in range(first, first + sectors):
             self._dead[sector] = max(newest, self._dead.get(sector, 0), self.live.get(sector, 0))
@@ -75,10 +97,19 @@ class Promised:
 
     def synced(self, low):
         """Gives the sectors that are newly covered."""
-        covered = {s: n for n, s in self._order if n <= low and n > self._dead.get(s, 0)}
+        covered = dict((s, n) for n, s in self._order if n <= low)
         self._order = [(n, s) for n, s in self._order if n > low]
-        self.flushed.update(covered)
-        return covered
+        return self._covered(covered)
+
+    def durable(self, first, sectors, number):
+        """Of one write; gives the sectors that are newly covered."""
+        return self._covered(dict.fromkeys(range(first, first + sectors), number))
+
+    def _covered(self, sectors):
+        new = {s: n for s, n in sectors.items()
+               if n > max(self._dead.get(s, 0), self.flushed.get(s, 0))}
+        self.flushed.update(new)
+        return new
 
     def discarding_whole(self, chunk):
         return all(any(first <= start and first + sectors >= start + count
@@ -97,14 +128,37 @@ class Judge:
         self.trusted = frozenset()
         self.leaving = frozenset()      # failed, but the superblocks may not tell yet
         self.violations = []
-        self.checked = {"order": 0, "clean": 0, "flushed": 0, "cover": 0}
+        self.checked = {"order": 0, "clean": 0, "flushed": 0, "cover": 0, "enough": 0}
         self.position = 0
         self.extent = 0         # of the bitmap, in sectors: the most that a power cut may leave
         self._newest_extent = 0
-        self._proved = set()    # chunks whose copies are known to be equal and durable
+        self._proved = set()    # chunks that are known to be as Clean says
+        self._proved_with = {}  # ... with these members, should they return
+        self._readings = []     # (function that gives a member's read, {member: Super}, the trusted)
+        self._fresh = {}        # member -> (what its bitmap, never stored, says of all chunks,
+                                #            whether it may be a stored one as well)
+        self._returning = {}    # member -> who would be taken back, if its bitmap was read
+        self._assembled = False # there has been an array
+        self._rows = Rows()
+
+    def goes_on(self, image, content):
+        """Before all entries: the members are as a power cut left them. Of what was not flushed,
+        one thing or another is there; `content` is what was read when the array was synced."""
+        for member, values in image.content.items():
+            self.media[member].base = dict(values)
+        begun = max(image.live.values(), default=0)
+        for sector, value in content.items():
+            newest, least = image.live.get(sector, 0), image.flushed.get(sector, 0)
+            if least and (not isinstance(value, int) or not least <= value <= newest):
+                self._report("read", self.array.chunk_of(sector), f"array sector {sector}: read "
+                             f"{value} after a power cut, not what was flushed ({least}) or newer")
+            self.promised.found(sector, value if newest and value != "?" else 0, least, begun)
+        self._supers_changed()
 
     def feed(self, entry):
         self.position = entry.number
+        for row in self._rows.due(entry.number, self._settled):
+            self._check_row(row)
         if entry.kind == DONE:
             self._done(entry)
         elif entry.kind == LEAVE:
@@ -136,6 +190,9 @@ class Judge:
         chunks = set()
         for sector, value in changes:
             chunks.add(self.array.chunk_at(member, sector))
+            row = self.array.row_at(sector)
+            if row is not None and member in self.trusted:
+                self._rows.begin(row, entry.number)
             where = self.array.array_sector(member, sector)
             if where is not None and entry.kind == WRITE and value:
                 number = self.array.generation(member, sector, value)
@@ -153,12 +210,13 @@ class Judge:
             if sector in SUPER_SECTORS:
                 self._supers_changed()
             elif sector == self.array.bitmap_start:
+                self._bitmap_changed()
                 self._check_cover()
             elif member in self.trusted:
                 for chunk in self.array.chunks_at(sector):
                     state = value[self.array.byte_at(chunk)[1]] if value else UNWRITTEN
                     if state <= CLEAN and chunk in self.promised.by_chunk:
-                        self._check_clean(chunk, f"disk {member} is to hold {state}")
+                        self._check_clean(chunk, member, state, f"disk {member} is to hold {state}")
 
     def _done(self, entry):
         if entry.disk not in self.media:
@@ -166,6 +224,8 @@ class Judge:
         for durable in self.media[entry.disk].end(entry.sector):
             if durable.sector < SUPER_SECTORS.stop:
                 self._supers_changed()
+            elif durable.sector <= self.array.bitmap_start < durable.sector + durable.sectors:
+                self._bitmap_changed()
 
     def _mark(self, entry):
         magic, kind, first, second, third = MARK.unpack_from(entry.data)
@@ -176,8 +236,30 @@ class Judge:
         elif kind == MARK_DISCARDED:
             self.promised.discarded(first, second)
         elif kind == MARK_FLUSHED:
-            for sector, number in self.promised.synced(first).items():
-                self._check_flushed(sector, number, self.trusted - self.leaving)
+            self._flushed(self.promised.synced(first))
+        elif kind == MARK_WROTE:
+            self._told(wrote(entry.data))
+
+    def _told(self, writes):
+        """Writes that are done."""
+        for first, sectors, number, durable in writes:
+            for sector in range(first, first + sectors):
+                if self.promised.wrote(sector, number):     # ... and no member was sent it
+                    self._proved.discard(self.array.chunk_of(sector))
+            if durable:
+                self._flushed(self.promised.durable(first, sectors, number))
+
+    def _flushed(self, covered):
+        for sector, number in covered.items():
+            self._check_flushed(sector, number, self.trusted - self.leaving)
+
+    def read_back(self, content):
+        """After all entries: what was read through the array, {sector: generation, or something}."""
+        for sector, value in content.items():
+            newest = self.promised.live.get(sector, value)
+            if value != newest:
+                self._report("read", self.array.chunk_of(sector), f"array sector {sector}: read "
+                             f"{value}, not generation {newest}")
 
     def _supers_changed(self):
         """Who may be trusted after a power cut now: by what is durable, or by the newest."""
@@ -189,27 +271,72 @@ class Judge:
 
         now = frozenset()
         sizes = [0]
+        self._readings = []
         for reader in (read_base, read_newest):
             supers = {member: self.array.super_of(reader(medium))
                       for member, medium in self.media.items()}
             good = trusted(supers)
+            self._readings.append((reader, supers, good))
             now |= good
             sizes += [self.array.extent_by([supers[member] for member in good])] if good else []
-        joined, self.trusted = now - self.trusted, now
+        joined, gone, self.trusted = now - self.trusted, self.trusted - now, now
         self.leaving &= now
         self._sizes(max(sizes), sizes[-1])
+        self._bitmap_changed(joined)
+        for sector, number in self.promised.flushed.items():
+            places = {member for member, _ in self.array.copies(sector)}
+            if joined & places or gone & places:
+                self._check_flushed(sector, number, joined)
+
+    def _bitmap_changed(self, joined=frozenset()):
+        """What the superblocks of the bitmaps say, or may say after a power cut, and who may be
+        taken back by them."""
+        before = frozenset().union(self.trusted, *self._returning.values())
+        self._fresh, self._returning = {}, {}
+        if not self._readings:
+            return
+        for reader, supers, good in self._readings:
+            self._check_enough(reader, supers, good)
+            events = max((supers[member].events for member in good), default=0)
+            for member in good:
+                self._take_bitmap(member, supers, good, events)
+        durable, _, good = self._readings[0]
+        self._assembled |= self.array.enough(good) and self._has_bitmap(durable, good)
+        joined |= frozenset().union(*self._returning.values()) - before
         if not joined:
             return
         self._proved.clear()
-        for sector, number in self.promised.flushed.items():
-            self._check_flushed(sector, number, joined)
         for chunk in self.promised.by_chunk:
-            for member in now:      # what the others say must hold for who joins, too
-                states = self._states(member, chunk)
-                if min(states) <= CLEAN:
-                    self._check_clean(chunk, f"disks {sorted(joined)} become in-sync, and disk "
-                                      f"{member} holds {min(states)}")
-                    break
+            for member in self.trusted:     # what the others say must hold for who joins, too
+                for state in {UNWRITTEN, CLEAN}.intersection(self._states(member, chunk)):
+                    self._check_clean(chunk, member, state, f"disks {sorted(joined)} become in-sync "
+                                      f"or may return, and disk {member} holds {state}")
+
+    def _take_bitmap(self, member, supers, good, events):
+        for raw in self.media[member].values(self.array.bitmap_start):
+            bitmap = BitmapImage(raw or bytes(SECTOR))
+            if not vouches(bitmap, events):
+                continue
+            of_all = says_of_all(bitmap)
+            cleared = events
+            if of_all is None:
+                cleared = min(cleared, bitmap.events_cleared)
+            said, stored = self._fresh.get(member, (frozenset(), False))
+            self._fresh[member] = said | {of_all} - {None}, stored or of_all is None
+            self._returning[member] = self._returning.get(member, frozenset()) | \
+                may_return(supers, good, cleared)
+
+    def _check_enough(self, reader, supers, good):
+        if not self._assembled:
+            return              # it is only being created
+        self.checked["enough"] += 1
+        if not self.array.enough(good):
+            self._report("enough", 0, too_few(supers, good))
+        elif not self._has_bitmap(reader, good):
+            self._report("enough", 0, f"none of disks {sorted(good)} has a bitmap")
+
+    def _has_bitmap(self, reader, members):
+        return any(is_ours(self.array.bitmap_of(reader(self.media[member]))) for member in members)
 
     def _shrink(self, sectors):
         """What is behind the new end is promised to nobody."""
@@ -236,9 +363,11 @@ class Judge:
     # -- checks -----------------------------------------------------------------------------
 
     def _states(self, member, chunk):
-        """What the byte may be after a power cut now."""
+        """What the bitmap may say of a chunk after a power cut now."""
         sector, offset = self.array.byte_at(chunk)
-        return [value[offset] if value else 0 for value in self.media[member].values(sector)]
+        states = [value[offset] if value else 0 for value in self.media[member].values(sector)]
+        of_all, stored = self._fresh.get(member, ((), True))
+        return [*of_all, *states] if stored or not of_all else list(of_all)
 
     def _check_order(self, entry, chunk):
         self.checked["order"] += 1
@@ -262,47 +391,80 @@ class Judge:
                                  f"{member} covers less")
                     return
 
-    def _check_clean(self, chunk, why):
-        if chunk in self._proved:
+    def _check_clean(self, chunk, member, state, why):
+        """The member's bitmap may say so."""
+        sectors = self.promised.by_chunk[chunk]
+        if state == UNWRITTEN and sectors:
+            self._report("clean", chunk, f"{why}, and {len(sectors)} sectors are written")
+        returning = self._returning.get(member, frozenset())
+        if state == UNWRITTEN or \
+                chunk in self._proved and returning <= self._proved_with[chunk]:
             return
         self.checked["clean"] += 1
-        sectors = self.promised.by_chunk[chunk]
-        text = self._unsettled(sectors) or self.array.unequal(self._newest, self.trusted, sectors)
-        for sector in () if text else sectors:
-            found = self.array.found(self._newest, self.trusted, sector, computed=True)
-            if set(found.values()) - {self.promised.live[sector]}:
-                text = (f"array sector {sector}: {short(found)}, not generation "
-                        f"{self.promised.live[sector]}")
-                break
+        text = self._not_clean(chunk, sectors, returning)
         if text:
             self._report("clean", chunk, f"{why}, and {text}")
         else:
             self._proved.add(chunk)
+            self._proved_with[chunk] = returning
+
+    def _not_clean(self, chunk, sectors, returning):
+        spots = self.array.clean_spots(chunk, sectors, self.extent)
+        text = self._unsettled(spots, self.trusted | returning) or \
+            self.array.unequal(self._newest, self.trusted, spots) or \
+            self.array.lacking(self._newest, self.trusted, returning, spots)
+        if text:
+            return text
+        for sector in sectors:
+            found = self.array.found(self._newest, self.trusted, sector, computed=True)
+            if set(found.values()) - {self.promised.live[sector]}:
+                return (f"array sector {sector}: {short(found)}, not generation "
+                        f"{self.promised.live[sector]}")
+        return ""
 
     def _newest(self, member, where):
         return self.media[member].values(where)[-1]
 
-    def _unsettled(self, sectors):
-        """Which of the places that array sectors depend on is one thing or another, or ""."""
-        for member, where in self.array.places(sectors):
-            if member in self.trusted and len(set(self.media[member].values(where))) > 1:
+    def _unsettled(self, spots, members):
+        """Which of the places that these depend on is one thing or another, or ""."""
+        for member, where in self.array.places(spots):
+            if member in members and len(set(self.media[member].values(where))) > 1:
                 return f"sector {where} of disk {member} is not durable"
         return ""
+
+    def _settled(self, row):
+        return not self._unsettled([row], self.trusted)
+
+    def at_rest(self, spots):
+        """Whether nothing is being written there; only the rows of RAID4/5/6 are watched."""
+        return all(map(self._rows.calm, spots)) and not self._unsettled(spots, self.trusted)
 
     def _all_clean(self, chunk):
         return all(state <= CLEAN for member in self.trusted
                    for state in self._states(member, chunk))
+
+    def _check_row(self, row):
+        """Nothing is written there any more: what is there of members that are missing?"""
+        for member in self.media.keys() - self.trusted:
+            sector = self.array.array_sector(member, self.array.data_start + row)
+            if sector in self.promised.flushed:
+                self._check_flushed(sector, self.promised.flushed[sector], self.trusted)
+
+    def _computed(self, sector):
+        """What parity gives of a member that is missing, if it must be of use now."""
+        chunk, spots = self.array.chunk_of(sector), self.array.spots([sector])
+        if any(member in self.trusted for member, _ in self.array.copies(sector)) or \
+                self._unsettled(spots, self.trusted) or \
+                not (self._all_clean(chunk) or self.at_rest(spots)):
+            return {}
+        return self.array.found(self._newest, self.trusted, sector, computed=True)
 
     def _check_flushed(self, sector, number, members):
         self.checked["flushed"] += 1
         found = [(member, self.array.generation(member, where, value))
                  for member, where in self.array.copies(sector) if member in members
                  for value in self.media[member].values(where)]
-        # what only parity has is promised where nothing is being written: the write hole
-        if not found and self._all_clean(self.array.chunk_of(sector)) and \
-                not self._unsettled([sector]):
-            found = self.array.found(self._newest, self.trusted, sector, computed=True).items()
-        for member, value in found:
+        for member, value in found or self._computed(sector).items():
             if not isinstance(value, int) or value < number:
                 self._report("flushed", self.array.chunk_of(sector),
                              f"array sector {sector}: {short({member: value})}, but generation "

@@ -11,7 +11,8 @@ LEAVE = "leave"         # no request: the disk is going to fail
 SHRINK = "shrink"       # no request: the array is going to end at this sector, nobody writes behind it
 
 # Format of load.c: what each sector that it writes begins with (magic, array sector, generation),
-# and a sector of the mark disk (magic, kind, three numbers).
+# and a sector of the mark disk (magic, kind, three numbers; or MARK_WROTE, how many, and for each of
+# them what WROTE says).
 DATA = struct.Struct("<8sQQ")
 DATA_MAGIC = b"LLBDATA\0"
 MARK = struct.Struct("<8sQQQQ")
@@ -20,6 +21,9 @@ MARK_FLUSHED = 1        # generations up to `first` are done and an fsync after 
 MARK_DISCARD = 2        # `first` sector, `second` sectors are going to be discarded; what was written
                         # there is of the third number's generation at most
 MARK_DISCARDED = 3      # ... and that is done
+MARK_WROTE = 4          # writes are done, and nobody has written there again
+WROTE = struct.Struct("<QQQQ")      # first sector, sectors, generation, whether it is durable by that
+WROTE_BEGIN = 24
 
 
 @dataclasses.dataclass
@@ -41,6 +45,12 @@ def generation(raw, sector):
     if magic == DATA_MAGIC and where == sector:
         return number
     return 0 if raw.count(0) == SECTOR else raw
+
+
+def wrote(raw):
+    """[(first sector, sectors, generation, durable), ...] of a mark with MARK_WROTE."""
+    _, _, count, *_ = MARK.unpack_from(raw)
+    return [WROTE.unpack_from(raw, WROTE_BEGIN + i * WROTE.size) for i in range(count)]
 
 
 def pattern(sector, number):

@@ -2,19 +2,29 @@
 """What happens to an array while the load runs: each is called with (scene, array)."""
 import time
 
-PAUSE = 2       # seconds of the load before and after
+from .scene import CHUNK
+
+PAUSE = 2               # seconds of the load before and after
+HALFWAY = 8 * CHUNK     # sectors of a member: within what the load writes
 
 
-def leave(scene, array):
+def leave(scene, array, number=-1):
     """The last member fails and is removed: by hand on RAID1 and RAID5, else by errors."""
-    member = array.members[-1]
+    member = array.members[number]
     time.sleep(PAUSE)
     if array.get("level") in ("raid1", "raid5"):
         scene.fail(array, member)
     else:
         scene.break_disk(array, member)
+    scene.remove(array, member)
     time.sleep(PAUSE)
     return member
+
+
+def renew(scene, array, member):
+    """A disk that was no member takes the place."""
+    scene.litter(member)
+    array.add(member)
 
 
 def re_add(scene, array):
@@ -23,10 +33,8 @@ def re_add(scene, array):
 
 
 def replace(scene, array):
-    """A member fails, and another takes its place: the same disk, as if it were new."""
-    member = leave(scene, array)
-    scene.vm.run(["mdadm", "--zero-superblock", member])
-    array.add(member)
+    """A member fails, and another takes its place."""
+    renew(scene, array, leave(scene, array))
 
 
 def resync(scene, array):
@@ -37,4 +45,47 @@ def resync(scene, array):
         array.wait_sync()
 
 
-ALL = (re_add, replace, resync)
+def unsynced(scene, array):
+    """As replace(), and what the load wrote before that was not synced: on RAID4/5/6 there are chunks
+    whose parity was never built."""
+    array.set("sync_action", "frozen")
+    member = leave(scene, array)
+    array.set("sync_action", "idle")
+    renew(scene, array, member)
+
+
+def freeze(scene, array):
+    """The recovery of a new member is interrupted where it has come halfway, and goes on."""
+    member = leave(scene, array)
+    array.set("sync_max", HALFWAY)
+    renew(scene, array, member)
+    time.sleep(PAUSE)
+    array.set("sync_action", "frozen")
+    array.set("sync_max", "max")
+    time.sleep(PAUSE)
+    array.set("sync_action", "idle")
+
+
+def fail_again(scene, array):
+    """A new member fails where its recovery has come halfway, and comes back."""
+    member = leave(scene, array)
+    array.set("sync_max", HALFWAY)
+    renew(scene, array, member)
+    time.sleep(PAUSE)
+    scene.fail(array, member)
+    scene.remove(array, member)
+    time.sleep(PAUSE)
+    array.add(member)
+
+
+def two_fail(scene, array):
+    """A member fails while another is halfway recovered; both come back."""
+    first = leave(scene, array)
+    array.set("sync_max", HALFWAY)
+    renew(scene, array, first)
+    array.re_add(leave(scene, array, -2))
+
+
+def all_for(level):
+    """What may happen to an array of this level."""
+    return [re_add, replace, resync, unsynced, freeze, fail_again, *([two_fail] if level in (1, 6) else [])]

@@ -24,6 +24,11 @@ class Medium:
         """All that may be found there after a power cut now."""
         return [self.base.get(sector, 0)] + [value for _, value in self.pending.get(sector, ())]
 
+    def in_flight(self):
+        """The requests that began and are not done."""
+        done = set(self._done).union(*self._flushes.values())
+        return [entry for number, entry in self._requests.items() if number not in done]
+
     def begin(self, entry):
         """A request begins. Gives the sectors that it changes, with their values."""
         if entry.kind == FLUSH:

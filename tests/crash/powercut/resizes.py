@@ -60,6 +60,6 @@ def resize(scene, level, disks, seconds):
     """As Scene.record()."""
     resizes = Resizes(level, disks, seconds)
     recorded = scene.record(level, disks, seconds, resizes, size=SMALL,
-                            where=[f"0:{WINDOW * resizes.unit}"])
+                            where=[range(WINDOW * resizes.unit)])
     print(f"\n{resizes.done} times larger and smaller")
     return recorded

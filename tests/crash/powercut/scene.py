@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import pickle
+import random
 import tempfile
 import time
 
@@ -14,7 +15,7 @@ from vmtest.machine import VM, VMOptions
 
 from levels import PARITY, width
 
-from .array import LoggedArray, of_images
+from .array import SUPER_SECTORS, LoggedArray, of_images
 from .log import FLUSH, LEAVE
 from .server import LoggedDisk, Server
 
@@ -22,10 +23,14 @@ HERE = pathlib.Path(__file__).resolve().parents[1]
 CHUNK = 128                     # sectors, at the sizes used here
 PAGE_0_CHUNKS = 4096 - 1024     # in the first page of the bitmap
 DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
+DATA_BEGIN_MAX = 4096
+STRIPE = 1024                   # sectors of a member at most, as mdadm likes them
 
-# a VM with disks for an array of each level, large enough for two pages of the bitmap
-DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 10), 6: range(10, 15)}
-KINDS = [DiskOptions(size="108M" if i in DISKS[10] else "208M") for i in range(15)]
+# A VM with disks for an array of each level, large enough for two pages of the bitmap. With fewer
+# of them, raid5 would not read old parity to write a block: what it reads instead are all the others.
+DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 11), 6: range(11, 17)}
+KINDS = [DiskOptions(size="108M" if i in DISKS[10] else "208M") for i in range(17)]
+PREFER_RMW = 2                  # if that is as many blocks to read
 
 
 def build_load():
@@ -44,16 +49,28 @@ def unit_of(level, disks):
     return CHUNK * width(level, len(disks))
 
 
-def windows(sectors, unit):
+def windows(unit):
     """Where the load writes: the array's begin, and around the bitmap's second page."""
-    middle = (PAGE_0_CHUNKS - 8) * unit
-    assert sectors >= middle + 16 * unit
-    return [f"0:{24 * unit}", f"{middle}:{16 * unit}"]
+    return [range(24 * unit), range((PAGE_0_CHUNKS - 8) * unit, (PAGE_0_CHUNKS + 8) * unit)]
 
 
-def slow(rng):
+def on_members(window, level, disks):
+    """Where on the members such a range of the array is, and a little more. (RAID10 has two
+    copies.)"""
+    share = {1: 1, 10: disks // 2}.get(level) or width(level, disks)
+    return range(window.start // share, window.stop // share + STRIPE + DATA_BEGIN_MAX)
+
+
+def first_and_count(window):
+    """As load.c takes it."""
+    return f"{window.start}:{len(window)}"
+
+
+def slow(rng, mark_disk):
     """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little."""
-    def delay(_, kind, sector):
+    def delay(disk, kind, sector):
+        if disk == mark_disk:
+            return 0
         if kind == FLUSH or sector < DATA_BEGIN:
             return rng.choice((0, 0.002, 0.01))
         return rng.choice((0, 0, 0.001, 0.004))
@@ -68,6 +85,9 @@ class Recording:
     start: int              # the load began
     mark_disk: int
     said: str               # by the load
+    content: dict           # array sector -> generation or "?", read through the array at the end
+    before: object = None   # Image that it was assembled from, if it was not created
+    assembled: dict = dataclasses.field(default_factory=dict)   # ... its content after that, read as above
 
     def keep(self, path, seed):
         """For tools and people: unpickle it to judge it again."""
@@ -79,6 +99,8 @@ class Scene:
 
     def __init__(self, environment, directory, disks, seed, modules=""):
         self.seed = seed
+        self.noise = random.Random(seed)
+        self.littered = []      # ranges of each member
         self._sockets = tempfile.TemporaryDirectory(prefix="llb-")
         self.server = Server(f"{self._sockets.name}/s", seed)
         kinds = (*disks, DiskOptions(size="1M"))
@@ -86,7 +108,7 @@ class Scene:
         self.vm.disks = self.server.disks = [
             LoggedDisk(i, directory, kind, self.server.socket_path)
             for i, kind in enumerate(kinds)]
-        self.server.delay = slow(self.server.random)
+        self.server.delay = slow(self.server.random, len(disks))
         self.server.start()
         try:
             self.vm.boot()
@@ -111,19 +133,40 @@ class Scene:
     def record(self, level, disks, seconds, meanwhile=None, size=None, where=None):
         """Runs the load on a new array of these disks (numbers), until it is stopped cleanly.
         meanwhile(scene, array) happens at the same time; if it changes the array's size, it leaves
-        it with the largest. size: of each member, in KiB. where: windows of the load. Gives the
-        Array and a Recording."""
+        it with the largest. size: of each member, in KiB. where: ranges of the array, of the load.
+        Gives the Array and a Recording."""
         self.server.take_log()
         unit = unit_of(level, disks)
+        where = where or windows(unit)
+        self.littered = [on_members(window, level, len(disks)) for window in where]
+        for number in disks:
+            self.litter(self.vm.disks[number])
         array = self.vm.create_array(level=level, members=[self.vm.disks[i] for i in disks],
                                      disks=len(disks), assume_clean=False, size=size,
                                      chunk=CHUNK // 2 if level in PARITY else None)
+        assert where[-1].stop <= array.size() // 512
+        self.prepare(array, level)
+        start = len(self.server.log)
+        said, content = self.run_load(array, unit, where, seconds, meanwhile)
+        logged = of_images([disk.path for disk in array.members],
+                                       [disk.index for disk in array.members])
+        assert logged.data_start <= DATA_BEGIN_MAX
+        return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
+                                said, content)
+
+    @staticmethod
+    def prepare(array, level):
+        """Clean soon, and parity by all the ways that raid5 has."""
         array.set("llbitmap/barrier_idle", 0)
         array.set("llbitmap/daemon_sleep", 1)
-        start = len(self.server.log)
+        if level in PARITY:
+            array.set("rmw_level", PREFER_RMW)
+
+    def run_load(self, array, unit, where, seconds, meanwhile=None, generation=0):
+        """... until the array is stopped; gives what the load said, and the content in the end."""
         process = self.vm.spawn(
             [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
-             seconds, unit, *(where or windows(array.size() // 512, unit))])
+             seconds, unit, generation, *map(first_and_count, where)])
         try:
             if meanwhile:
                 meanwhile(self, array)
@@ -133,15 +176,46 @@ class Scene:
             raise
         said = process.wait().stdout.strip()
         array.wait_sync()
+        content = self.read_back(array, where)
         array.stop()
-        logged = of_images([disk.path for disk in array.members],
-                                       [disk.index for disk in array.members])
-        return array, Recording(logged, self.server.take_log(), start, self.vm.disks[-1].index,
-                                said)
+        return said, content
+
+    def record_again(self, array, image, level, seconds, where=None):
+        """As record(), of an array as a power cut left it: it is assembled, synced and written to."""
+        self.server.take_log()
+        self.server.logging = True
+        unit = unit_of(level, image.array.members)
+        where = where or windows(unit)
+        self.bring_up(array, image)
+        self.prepare(array, level)
+        assembled = self.read_back(array, where)
+        said, content = self.run_load(array, unit, where, seconds,
+                                      generation=max(image.live.values(), default=0))
+        return Recording(image.array, self.server.take_log(), 0, self.vm.disks[-1].index, said,
+                         content, image, assembled)
+
+    def read_back(self, array, where):
+        """{array sector: generation, or "?"} of these windows."""
+        lines = self.vm.run([self.load, "read", array, *map(first_and_count, where)]).stdout
+        content = {}
+        for window, line in zip(where, lines.splitlines(), strict=True):
+            numbers = [int(one) if one != "?" else one for one in line.split()]
+            content |= zip(window, numbers, strict=True)
+        return content
+
+    def litter(self, disk):
+        """A disk that had other things on it, and no array: what nobody copied, computed or
+        initialised is wrong. What said that it was a member goes first."""
+        for sectors in (range(SUPER_SECTORS.stop), *self.littered):
+            self.server.scribble(disk, sectors, self.noise)
+        self.vm.run(["blockdev", "--flushbufs", disk])
 
     def assemble(self, array, image):
         """Lets the kernel take a crash state and sync it. The array is up; nothing is logged."""
         self.server.logging = False
+        self.bring_up(array, image)
+
+    def bring_up(self, array, image):
         for disk in array.members:
             image.write(disk.index, disk.path, disk.size)
         self.vm.run(["blockdev", "--flushbufs", *array.members])
@@ -160,15 +234,17 @@ class Scene:
         """By hand; the member's disk is fine."""
         self.server.note(LEAVE, member)
         array.fail(member)
-        array.remove(member)
 
     def break_disk(self, array, member):
-        """The member's disk refuses everything, until it was taken out of the array."""
+        """The member's disk refuses everything, until it is removed from the array."""
         self.server.note(LEAVE, member)
         self.server.broken.add(member)
         deadline = time.monotonic() + 60 * self.vm.scale
         while "faulty" not in array.member_state(member):
             assert time.monotonic() < deadline, "nobody writes to it any more"
             time.sleep(0.05)
+
+    def remove(self, array, member):
+        array.set("sync_max", "max")        # a sync that waits there is not told of the failure
         array.remove(member)
-        self.server.broken.clear()
+        self.server.broken.discard(member)

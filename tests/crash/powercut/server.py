@@ -173,6 +173,17 @@ class Server(threading.Thread):
         """An entry that is no request, from any thread."""
         self._add(Entry(kind, disk.index if disk else -1, sector, 0, b"", False))
 
+    def scribble(self, disk, sectors, noise):
+        """Something else stands there, durably, as if written before or elsewhere. The guest must
+        not use the disk."""
+        data = noise.randbytes(len(sectors) * 512)
+        with open(disk.path, "r+b") as file:
+            os.pwrite(file.fileno(), data, sectors.start * 512)
+        for entry in (Entry(WRITE, disk.index, sectors.start, len(sectors), data, False),
+                      Entry(FLUSH, disk.index, 0, 0, b"", False)):
+            self._add(entry)
+            self._add(Entry(DONE, disk.index, entry.number, 0, b"", False))
+
     def take_log(self):
         """The log so far; a new one begins. Nothing must be in flight."""
         while self._due:

@@ -3,13 +3,13 @@
 import functools
 
 from levels import PARITY
-from powercut.array import WORTHLESS, Super, trusted
+from powercut.array import CLEAN, UNWRITTEN, Super, says_of_all, trusted, vouches
 from sidebyside.contents import content
 from vmtest.member import SUPER_OFFSET
 
-from .stage import CHUNK
+from .stage import CHUNK, PAGE_0
 
-UNWRITTEN, CLEAN = 0, 1
+ALL = 2 * PAGE_0            # chunks, or more
 
 
 class Judge:
@@ -32,8 +32,9 @@ class Judge:
             if not self.images[disk].bitmap_offset:
                 continue
             bitmap = self.images[disk].bitmap()
-            if bitmap.events >= self.events and not bitmap.state & WORTHLESS:
-                found[disk] = bitmap.states()
+            if vouches(bitmap, self.events):
+                of_all = says_of_all(bitmap)
+                found[disk] = bitmap.states() if of_all is None else bytes([of_all]) * ALL
         return found
 
     def findings(self):

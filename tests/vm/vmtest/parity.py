@@ -40,14 +40,16 @@ def _tables():
     return powers, {value: exponent for exponent, value in enumerate(powers)}
 
 
+@functools.cache
+def _products(factor):
+    powers, exponents = _tables()
+    return bytes([0] + [powers[(exponents[factor] + exponents[value]) % 255]
+                        for value in range(1, 256)])
+
+
 def times(factor, data):
     """Bytes, each times `factor`."""
-    if not factor:
-        return bytes(len(data))
-    powers, exponents = _tables()
-    table = bytes([0] + [powers[(exponents[factor] + exponents[value]) % 255]
-                         for value in range(1, 256)])
-    return data.translate(table)
+    return data.translate(_products(factor)) if factor else bytes(len(data))
 
 
 def inverse(factor):
@@ -196,6 +198,21 @@ class ParityLayout:
         other = powers[order.index(others[0])]
         sum_of_both = self._xor([blocks[i] for i in (*data, p) if i in blocks], size)
         return times(inverse(mine ^ other), self._xor([rest, times(other, sum_of_both)], size))
+
+    def complete(self, blocks, stripe):
+        """{role: bytes} of all members, from those of at least data_disks at the same place."""
+        data, p, q = self.roles(stripe)
+        lost = set(range(self.disks)) - set(blocks)
+        size = len(next(iter(blocks.values())))
+        whole = {**blocks, **{role: self.restore(blocks, stripe, role, lost)
+                              for role in lost & set(data)}}
+        if p in lost:
+            whole[p] = self._xor([whole[role] for role in data], size)
+        if q in lost:
+            powers, _ = _tables()
+            whole[q] = self._xor([times(powers[i], whole[role])
+                                  for i, role in enumerate(self._order(data, p, q))], size)
+        return whole
 
     @staticmethod
     def _xor(blocks, size):
