@@ -8,7 +8,10 @@ tests with failing devices; pieces that are done are in build/faults/progress.js
 command goes on after Ctrl-C. The seed chooses what comes after each fault: the array goes on, is
 stopped, or the power is cut.
 
-Exit status: 0 nothing wrong and every point failed (with --broken: something was found), or 1.
+A fault whose call was not reached this time is reported, and is no run.
+
+Exit status: 0 nothing wrong and every point failed on each level (with --broken: something was
+found), or 1.
 """
 import argparse
 import os
@@ -28,7 +31,7 @@ from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import build_dir
 from vmtest.slot import Directories
 
-LEVELS = (1, 10, 5)
+LEVELS = (1, 10, 5, 6)
 
 # members that fail, by device-mapper; the tests themselves say what must hold
 DEVICES = {
@@ -49,13 +52,11 @@ DEVICES = {
 
 
 class Campaign:
-    def __init__(self, options, rounds):
+    def __init__(self, options, rounds, modules):
         self.options, self.rounds = options, rounds
         self.points = run.points()
         self.directories = Directories()
-        bugs = [options.broken] if options.broken else []
-        self.runner = run.Runner(Environment(), self.directories.take("faults"),
-                                 run.modules(*bugs))
+        self.runner = run.Runner(Environment(), self.directories.take("faults"), modules)
         self.bad = rounds.sum("wrong") > 0
 
     # -- pieces ------------------------------------------------------------------------------------
@@ -92,20 +93,17 @@ class Campaign:
     # -- all of it ------------------------------------------------------------------------------
 
     def one(self, name, level, work, number):
-        started, faults, wrong, failed = time.monotonic(), 0, 0, set()
+        started, tally = time.monotonic(), Tally(self.points)
         for report in work(name, level, random.Random(self.rounds.next_seed(number))):
-            faults += 1
-            wrong += bool(report.wrong)
-            failed |= {point for point, (_, fails) in report.hits.items() if fails}
-            if report.wrong or self.options.verbose:
+            tally.note(report)
+            if report.wrong or report.missed or self.options.verbose:
                 print(report, flush=True)
-            if wrong and self.options.broken:
+            if tally.wrong and self.options.broken:
                 break
-        self.rounds.add(piece=name, level=level, faults=faults, wrong=wrong, failed=sorted(failed))
+        self.rounds.add(piece=name, level=level, **tally.fields())
         where = f"RAID{level} " if level else ""
-        print(f"{where}{name}: {faults} runs, {len(failed)} points failed, {wrong} wrong "
-              f"({time.monotonic() - started:.0f} s)", flush=True)
-        self.bad |= wrong > 0
+        print(f"{where}{name}: {tally} ({time.monotonic() - started:.0f} s)", flush=True)
+        self.bad |= tally.wrong > 0
 
     def everything(self):
         done = {(one["piece"], one["level"]) for one in self.rounds.done}
@@ -126,15 +124,54 @@ class Campaign:
         self.directories.release()
 
     def never_failed(self):
-        """Points, when all pieces are done."""
+        """{level: points}, when all pieces are done."""
         if self.options.level or self.options.phase or self.options.broken:
-            return []
-        return sorted(set(self.points) - {point for one in self.rounds.done
-                                          for point in one["failed"]})
+            return {}
+        return never_failed(self.points, self.rounds.done, LEVELS)
+
+
+def never_failed(points, done, levels):
+    """{level: points that never failed on it}; what fails while the modules are loaded counts for
+    each, as there is no array."""
+    found = {}
+    for level in levels:
+        failed = {point for one in done if one["level"] in (0, level) for point in one["failed"]}
+        if set(points) - failed:
+            found[level] = sorted(set(points) - failed)
+    return found
+
+
+class Tally:
+    """What came of a piece of work."""
+
+    def __init__(self, points):
+        self.points = points
+        self.runs = self.missed = self.wrong = 0
+        self.failed = set()
+        self.faulted = self.reached = 0     # times that the points are reached
+
+    def note(self, report):
+        self.runs += not report.missed
+        self.missed += report.missed
+        self.wrong += bool(report.wrong)
+        self.failed |= {point for point, (_, fails) in report.hits.items() if fails}
+        if not self.reached:                # the first of a phase only counts
+            self.faulted, self.reached = plan.reaches(self.points, report.hits)
+
+    def fields(self):
+        return {"faults": self.runs, "missed": self.missed, "wrong": self.wrong,
+                "failed": sorted(self.failed), "faulted": self.faulted, "reached": self.reached}
+
+    def __str__(self):
+        return (f"{self.runs} runs, {len(self.failed)} points failed, at {self.faulted} of the "
+                f"{self.reached} times that they are reached, {self.missed} faults were not "
+                f"reached, {self.wrong} wrong")
 
 
 class Tested:
     """Tests that ran, as a Report."""
+
+    missed = False
 
     def __init__(self, done):
         self.hits = {}
@@ -149,18 +186,21 @@ def carry_out(options):
     folder = build_dir() / "faults"
     folder.mkdir(parents=True, exist_ok=True)
     part = options.broken or options.level or options.phase
-    rounds = Rounds.load(None if part else folder / "progress.json", options.seed)
+    modules = run.modules(*[options.broken] if options.broken else [])
+    rounds = Rounds.load(None if part else folder / "progress.json", options.seed,
+                         key=pathlib.Path(modules).name)
     print(f"seed {rounds.seed}, {len(rounds.done)} pieces of work are done", flush=True)
-    campaign = Campaign(options, rounds)
+    campaign = Campaign(options, rounds, modules)
     try:
         campaign.everything()
         campaign.close()
     finally:
         campaign.give_up()
-    print(f"seed {rounds.seed}: {rounds.sum('faults')} runs, {rounds.sum('wrong')} wrong")
+    print(f"seed {rounds.seed}: {rounds.sum('faults')} runs, {rounds.sum('missed')} faults that "
+          f"were not reached, {rounds.sum('wrong')} wrong")
     never = campaign.never_failed()
-    if never:
-        print(f"never failed: {', '.join(never)}")
+    for level, names in never.items():
+        print(f"never failed on RAID{level}: {', '.join(names)}")
     if not part:
         rounds.path.rename(rounds.path.with_name("last.json"))     # the next call begins anew
     return int((campaign.bad or bool(never)) != bool(options.broken))

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the judge must find, and let pass, on the members of a small array; without a VM."""
+import importlib.util
 import os
+import pathlib
 import struct
 import subprocess
 import types
 
 import pytest
 
+from faultpoints import plan
+from faultpoints.drill import Report
 from faultpoints.judge import Judge
-from faultpoints.stage import of_one_size
+from faultpoints.points import Point
+from faultpoints.run import conclusive
+from faultpoints.stage import PAGE_0, Fault, Stage, of_one_size
 from sidebyside.contents import content
 from vmtest.environment import VM_DIR
 from vmtest.geometry import Layout
@@ -134,6 +140,96 @@ def test_events_of_a_member_that_left_do_not_count(stage):
     set_super(other, 256 + 2 * other.number, "<H", 0xfffe)
     set_super(other, 200, "<Q", one.events + 1)
     assert [text for text in found(stage) if text.startswith("disk 0 says")]
+
+
+FLUSH = "llb_flush_members:blkdev_issue_flush"
+
+
+@pytest.mark.parametrize("fault, hits, hot", [
+    (Fault(FLUSH, 1), {FLUSH: (3, 1)}, {3, PAGE_0}),        # page 0, one member: nothing is cleaned
+    (Fault(FLUSH, 2), {FLUSH: (4, 1)}, {3, PAGE_0}),        # page 0, the other member
+    (Fault(FLUSH, 1, 2), {FLUSH: (4, 2)}, {3, PAGE_0}),     # page 0, both
+    (Fault(FLUSH, 3), {FLUSH: (4, 1)}, {PAGE_0}),           # page 1 only
+    (Fault(FLUSH, 5), {FLUSH: (4, 0)}, set()),              # none failed
+    (Fault(FLUSH, 1), {}, set()),
+    (Fault("llb_send:submit_bio_wait", 1), {"llb_send:submit_bio_wait": (1, 1)}, set()),
+    (Fault(), {}, set())])
+def test_nothing_is_cleaned_after_a_flush_that_failed(fault, hits, hot):
+    stage = Stage.__new__(Stage)
+    stage.level, stage.fault, stage.hot = 1, fault, {3, PAGE_0}
+    stage.hits = lambda: hits
+    stage.passed()
+    assert stage.hot == hot
+
+
+@pytest.mark.parametrize("members, hot", [
+    ({0: True, 1: True}, set()), ({0: True, 1: False}, {3}), ({1: True}, {3})])
+def test_nothing_is_cleaned_without_a_member(members, hot):
+    stage = Stage.__new__(Stage)
+    stage.level, stage.fault, stage.hot, stage.disks = 1, Fault(), {3}, [0, 1]
+    stage.members, stage.set = lambda: members, lambda *_: None
+    assert stage.flush() is None and stage.hot == hot
+
+
+LOST = "lost: 2 (array not watched)\n"
+
+
+@pytest.mark.parametrize("status, text, good", [
+    (0, "verdict: pass: every transition was seen and is legal\n", True),
+    (3, LOST + "verdict: inconclusive: events were lost\n", True),
+    (3, LOST + "lost: 1 (stack not kept)\nverdict: inconclusive: events were lost\n", True),
+    (3, LOST + "lost: 9 (ring buffer full)\nverdict: inconclusive: events were lost\n", False),
+    (3, "lost: 9 (map full)\nverdict: inconclusive: events were lost\n", False),
+    (3, LOST + "verdict: inconclusive: events were lost, sequence numbers are missing\n", False),
+    (3, "verdict: inconclusive: no array seen\n", False),
+    (3, "", False),
+    (1, LOST + "verdict: fail: 1 violation of 1 rule\n", False)])
+def test_one_doubt_of_the_audit_is_known(status, text, good):
+    assert conclusive(status, text) == good
+
+
+# -- what the campaign counts ----------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def campaign():
+    spec = importlib.util.spec_from_file_location(
+        "faults_campaign", pathlib.Path(__file__).with_name("campaign.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+POINTS = {name: Point(name, "a.c", name.partition(":")[2]) for name in
+          ("a:kzalloc", "b:submit_bio_wait", "c:mempool_alloc")}
+
+
+def test_reaches():
+    """The first six and the last; of a mempool, which always gives, the first and the last."""
+    assert plan.occurrences(POINTS["a:kzalloc"], 3) == [1, 2, 3]
+    assert plan.occurrences(POINTS["a:kzalloc"], 20) == [1, 2, 3, 4, 5, 6, 20]
+    assert plan.occurrences(POINTS["c:mempool_alloc"], 20) == [1, 20]
+    hits = {"a:kzalloc": (3, 0), "b:submit_bio_wait": (20, 0), "c:mempool_alloc": (9, 0),
+            "x:y": (5, 0)}
+    assert plan.reaches(POINTS, hits) == (3 + 7 + 2, 3 + 20 + 9)
+
+
+def test_a_fault_that_was_not_reached_is_no_run(campaign):
+    tally = campaign.Tally(POINTS)
+    tally.note(Report(1, "write", Fault(), "on", {"a:kzalloc": (8, 0)}))
+    tally.note(Report(1, "write", Fault("a:kzalloc", 8), "on", {"a:kzalloc": (7, 0)}))
+    tally.note(Report(1, "write", Fault("a:kzalloc", 1), "on", {"a:kzalloc": (1, 1)}, wrong=["x"]))
+    assert tally.fields() == {"faults": 2, "missed": 1, "wrong": 1, "failed": ["a:kzalloc"],
+                              "faulted": 7, "reached": 8}
+    assert "1 faults were not reached" in str(tally)
+
+
+def test_each_point_has_to_fail_on_each_level(campaign):
+    done = [{"level": 0, "failed": ["c:mempool_alloc"]},
+            {"level": 1, "failed": ["a:kzalloc", "b:submit_bio_wait"]},
+            {"level": 10, "failed": ["a:kzalloc"]}]
+    assert campaign.never_failed(POINTS, done, (1,)) == {}
+    assert campaign.never_failed(POINTS, done, (1, 10, 5)) == {
+        10: ["b:submit_bio_wait"], 5: ["a:kzalloc", "b:submit_bio_wait"]}
 
 
 def test_member_of_another_size_is_not_assembled(stage):

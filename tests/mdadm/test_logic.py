@@ -204,7 +204,7 @@ def test_a_difference_wants_its_explanation(tmp_path):
     lines, unexplained = results.report(found, ["00a"], {})
     assert unexplained == 1
     assert any("NOT EXPLAINED" in line for line in lines) and any("no -X" in line for line in lines)
-    known = explanations(tmp_path, "00a\tlockless\tfail\tmdadm -X cannot read it")
+    known = explanations(tmp_path, "00a\tlockless\tfail\tmdadm -X cannot read it\tit said: no -X")
     lines, unexplained = results.report(found, ["00a"], known)
     assert unexplained == 0
     assert any("mdadm -X cannot read it" in line for line in lines)
@@ -215,15 +215,46 @@ def test_a_difference_wants_its_explanation(tmp_path):
     assert any(line.startswith("stale explanation: 00a lockless fail") for line in lines)
 
 
+@pytest.mark.parametrize("other", [
+    {"why": "the file system is corrupt"},
+    {"mdadm": ["-X a", "-A b"]},
+    {"mdadm": []},
+    {"nothing_to_sync": 2},
+])
+def test_another_failure_is_not_explained_away(tmp_path, other):
+    """Under the same label: what it said, which commands failed, how often there was nothing."""
+    usual = {"why": "bad counts: 7", "mdadm": ["-X a"], "nothing_to_sync": 1}
+    known = explanations(tmp_path, "00a\tlockless\tfail*+\tno -X\tit said: bad counts: \\d "
+                         "\\| failed: mdadm -X a \\| nothing to sync: 1")
+    found = filled(tmp_path, stock=record(), lockless=record("fail", **usual))
+    assert results.report(found, ["00a"], known)[1] == 0
+    found.add("00a", "lockless", record("fail", **usual | other))
+    lines, unexplained = results.report(found, ["00a"], known)
+    assert unexplained == 1 and any("NOT EXPLAINED" in line for line in lines)
+
+
+def test_what_only_stock_modules_do_is_evidence(tmp_path):
+    known = explanations(tmp_path, "00a\tlockless\tpass\tno reshape\t"
+                         "failed on stock modules only: mdadm -G a \\| "
+                         "on stock modules only: WARNING.*")
+    worse = record(trouble="WARNING: CPU 0\nmore", mdadm=["-G a"])
+    found = filled(tmp_path, stock=worse, lockless=record())
+    assert results.report(found, ["00a"], known)[1] == 0
+    found.add("00a", "stock", worse | {"trouble": "BUG: another"})
+    assert results.report(found, ["00a"], known)[1] == 1
+
+
 def test_stale_only_where_it_was_run(tmp_path):
-    known = explanations(tmp_path, "00a\tours\tfail\tx")
+    known = explanations(tmp_path, "00a\tours\tfail\tx\ty")
     assert results.stale(filled(tmp_path, stock=record()), ["00a"], known) == []
     both = filled(tmp_path, stock=record(), ours=record())
     assert results.stale(both, ["00a"], known) and results.stale(both, ["01b"], known) == []
 
 
-@pytest.mark.parametrize("line", ["00a ours fail x", "00a\tstock\tfail\tx", "00a\tours\tfail\t",
-                                  "00a\tours\tfail\tx\n00a\tours\tfail\ty"])
+@pytest.mark.parametrize("line", ["00a ours fail x y", "00a\tstock\tfail\tx\ty",
+                                  "00a\tours\tfail\tx", "00a\tours\tfail\t\ty",
+                                  "00a\tours\tfail\tx\t(", "00a\tours\tfail\tx\t.*",
+                                  "00a\tours\tfail\tx\ty\n00a\tours\tfail\ty\tz"])
 def test_nonsense_in_explanations(tmp_path, line):
     with pytest.raises(ValueError):
         explanations(tmp_path, line)

@@ -4,8 +4,9 @@
 
 One level after the other, round after round, until the minutes or the examples are over. Each round
 has a seed of its own, so what was done is not done again: progress stands in
-build/stateful/progress.json, and the same command goes on after Ctrl-C. Exit status 1 if anything
-was found; what was found is printed as a script for kept.py, and stays in build/stateful.
+build/stateful/progress.json, and the same command goes on after Ctrl-C; on other modules it begins
+anew. Exit status 1 if anything was found, before Ctrl-C too; what was found is printed as a script
+for kept.py, and stays in build/stateful.
 """
 import argparse
 import pathlib
@@ -16,6 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 
 from sidebyside.broken import modules
+from sidebyside.operations import OPERATIONS
 from sidebyside.rig import VM
 from sidebyside.search import Search, Stage
 from sidebyside.shape import DISKS
@@ -37,6 +39,11 @@ class Boots:
         self.options = VMOptions(**VM, modules=modules(broken) if broken else "")
         self.machine = None
 
+    def key(self):
+        """Of what is tested: kernel and modules."""
+        modules_tree = self.environment.modules(self.options.modules)
+        return f"{self.environment.kernel['version']} {modules_tree.name}"
+
     def __call__(self):
         self.close()
         self.machine = Machine(self.environment, self.directories.take("stateful"), self.options)
@@ -55,13 +62,13 @@ def one_round(stage, level, seed, progress, options, seconds):
     finding = search.run(min(EACH, options.examples - progress.sum("scripts")), seconds, passages=8,
                          kills=True)
     progress.add(level=level, seed=seed, scripts=search.played,
-                 operations=sum(search.operations.values()), findings=int(bool(finding)))
+                 operations=sum(search.operations.values()), names=search.operations,
+                 findings=int(bool(finding)))
     print(f"{search.summary()} ({time.monotonic() - started:.0f} s)", flush=True)
     if finding:
         path = build_dir() / "stateful" / f"found-{seed}-raid{level}"
         path.write_text(f"{finding}\n")
         print(f"{finding}\n(also in {path})", flush=True)
-    return bool(finding)
 
 
 def main():
@@ -81,25 +88,43 @@ def main():
 def carry_out(options):
     folder = build_dir() / "stateful"
     folder.mkdir(parents=True, exist_ok=True)
-    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed)
+    boots = Boots(options.broken)
+    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed,
+                           key=boots.key())
     print(f"seed {progress.seed}, {progress.sum('scripts')} scripts were played before", flush=True)
     end = time.monotonic() + options.minutes * 60
-    boots = Boots(options.broken)
     stage = Stage(boots)
-    bad = False
     levels = options.level or list(DISKS)
     try:
         while time.monotonic() < end and progress.sum("scripts") < options.examples:
             number = len(progress.done)
-            bad |= one_round(stage, levels[number % len(levels)], progress.next_seed(number),
-                             progress, options, end - time.monotonic())
-            if bad and options.broken:
+            one_round(stage, levels[number % len(levels)], progress.next_seed(number), progress,
+                      options, end - time.monotonic())
+            if progress.sum("findings") and options.broken:
                 break
     finally:
         boots.close()
     print(f"seed {progress.seed}: {progress.sum('scripts')} scripts, {progress.sum('operations')} "
           f"operations, {progress.sum('findings')} findings")
-    return int(bad != bool(options.broken))
+    for level in levels:
+        done = operations(progress, level)
+        if done:
+            print(f"RAID{level}: " + ", ".join(f"{name} {done.get(name, 0)}" for name in OPERATIONS))
+    return status(progress, options.broken)
+
+
+def operations(progress, level):
+    """{name: how often it was done} on this level."""
+    done = {}
+    for one in progress.done:
+        for name, count in one["names"].items() if one["level"] == level else ():
+            done[name] = done.get(name, 0) + count
+    return done
+
+
+def status(progress, broken):
+    """Of all rounds there are, those before the last Ctrl-C too."""
+    return int((progress.sum("findings") > 0) != bool(broken))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ pytestmark = pytest.mark.long
 
 SEED = 1
 SECONDS = 240
-# bug -> the level on which it is searched for
+# bug -> the level on which it is searched for; on RAID5 and RAID6 members that fail and come back
 SEARCHED = {"parity-trusted-when-written": 5, "partial-discard-whole": 1,
-            "recovery-in-member-sectors": 10}
+            "recovery-in-member-sectors": 10, "clean-while-degraded": 1,
+            "degraded-writes-dirty": 6, "events-cleared-not-kept": 5, "write-before-bitmap": 10}
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import functools
 
 import pytest
 
-from sidebyside.compare import complaints
+from sidebyside import play
+from sidebyside.compare import complaints, late
 from sidebyside.model import CLEAN, DIRTY, NEEDSYNC, UNWRITTEN, Model
 from vmtest.parity import times, to_int, _tables
 
@@ -128,6 +129,61 @@ def test_bytes_on_disk(level):
         image.made[3] = NEEDSYNC
     assert complaints(model, images, False) == []
     assert complaints(model, images, True)
+
+
+@LEVELS
+def test_what_was_written_is_not_late(level):
+    """Nor Clean or Unwritten on any member, once the write is over; of others nothing is said."""
+    model, images = made(level)
+    assert model.stored == {0, *model.shape.chunks_of(700, 300), *model.shape.chunks_of(2047, 1)}
+    assert len(list(late(model, images))) == len(model.stored) * len(images)
+    for image in images:
+        for chunk in model.stored:
+            image.made[chunk] = NEEDSYNC if chunk else DIRTY
+    assert list(late(model, images)) == []
+    images[1].made[0] = UNWRITTEN
+    text, = late(model, images)
+    assert text.startswith("chunk 0 is still Unwritten on the member with role 1")
+    model.discarding = {0}              # its discard may be over
+    assert list(late(model, images)) == []
+    images[1].made[0] = CLEAN
+    assert list(late(model, images))
+    model.states[0] = DIRTY
+    model.begin()                       # another operation: nothing is late of it
+    assert list(late(model, images)) == []
+
+
+class Later:
+    """A rig whose members are right at the second look only."""
+
+    class vm:
+        scale = 0
+
+    def __init__(self, before, after):
+        self.looks = [before, after, after]
+
+    def image(self, disk):
+        return self.looks[0][disk] if disk < len(self.looks[0]) - 1 else self.looks.pop(0)[disk]
+
+
+@pytest.mark.parametrize("wrote, forgiven", [(True, False), (False, True)])
+def test_no_second_look_at_what_was_written(wrote, forgiven):
+    """A byte that is Clean for a moment, and not as in memory a moment later."""
+    model, after = made(1)
+    before = made(1)[1]
+    for chunk in model.stored:
+        model.states[chunk] = DIRTY
+        for image in after:
+            image.made[chunk] = DIRTY
+    if not wrote:
+        model.stored.clear()
+    one = play.Play(Later(before, after))
+    one.model = model
+    if forgiven:
+        one.compare()
+    else:
+        with pytest.raises(play.Finding, match="is still Clean on"):
+            one.compare()
 
 
 @LEVELS

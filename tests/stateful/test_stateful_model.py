@@ -60,6 +60,33 @@ def test_discard():
     assert first(one, 5) == [UNWRITTEN, NEEDSYNC, DIRTY, NEEDSYNC, SYNCING]
 
 
+def test_discard_with_parity():
+    """Four chunks of 32 KiB are the granularity with three data disks, and a chunk of the bitmap is
+    six of them: every second one begins in the middle, and no discard has it as a whole."""
+    one = model(5, [UNWRITTEN] * 4)
+    one.discard(384, 2 * 384)
+    assert first(one, 4) == [UNWRITTEN, NEEDSYNC, UNWRITTEN, UNWRITTEN]
+    assert one.discarding == {2} and one.stored == {1}
+    assert Shape(10).discards_of(64, 512) == [(64, 512)]
+    # whole stripes of 192 sectors, of what is before 512 and of what is behind it
+    assert Shape(5).discards_of(384, 100) == []
+    assert Shape(5).discards_of(384, 192) == []
+    assert Shape(6).discards_of(384, 768) == [(576, 576)]
+    assert Shape(6).discards_of(0, 400) == [(0, 384)]
+    assert Shape(6).discards_of(192, 600) == [(384, 384)]
+    one = model(1, [UNWRITTEN] * 4)
+    one.discard(128, 128)
+    assert first(one, 4) == [UNWRITTEN] * 4
+
+
+def test_a_discard_that_is_over_is_not_late():
+    one = model(6, [NEEDSYNC, DIRTY])
+    one.discard(0, 2 * one.shape.unit)
+    assert one.stored == {0, 1}
+    one.saw([UNWRITTEN, DIRTY] + [CLEAN] * 14, one.roles, "idle")
+    assert one.stored == {1} and one.discarding == {1}
+
+
 def test_flush():
     one = model(1, ALL)
     one.clean()
@@ -81,6 +108,63 @@ def test_mark_and_load():
     assert first(one, 5) == [UNWRITTEN, CLEAN, NEEDSYNC, NEEDSYNC, NEEDSYNC]
 
 
+def test_set_bits():
+    """Startwrite; but nobody writes, so what was discarded may still become Unwritten."""
+    one = model(5, ALL)
+    one.discarding = {2}
+    one.set_bits(0, 5)
+    assert first(one, 5) == [NEEDSYNC, DIRTY, DIRTY, NEEDSYNC, SYNCING]
+    one.expect_syncs("frozen")
+    assert one.allowed[2] == {DIRTY, UNWRITTEN}
+    one = model(1, ALL)
+    one.leave(0)
+    one.set_bits(0, 3)
+    assert first(one, 3) == [NEEDSYNC, NEEDSYNC, DIRTY]
+
+
+@pytest.mark.parametrize("level, states, missing, wanted", [
+    (1, [UNWRITTEN, CLEAN, DIRTY], 0, CLEAN),
+    (1, [UNWRITTEN, NEEDSYNC], 0, {CLEAN, NEEDSYNC}),
+    (10, [UNWRITTEN, DIRTY], 1, NEEDSYNC),
+    (5, [CLEAN, DIRTY], 0, CLEAN),
+    (6, [CLEAN, UNWRITTEN], 0, {CLEAN, NEEDSYNC}),
+    (6, [CLEAN], 2, NEEDSYNC)])
+def test_new_bitmap(level, states, missing, wanted):
+    """Nothing is Unwritten, and Clean only what is equal."""
+    one = model(level, states)
+    for disk in range(missing):
+        one.leave(2 * disk)
+    one.new_bitmap()
+    assert first(one, 3) == [wanted] * 3 and one.wanted == (NO if wanted == CLEAN else MUST)
+
+
+def test_what_must_be_stored():
+    one = model(1, ALL)
+    one.write(8, 1)
+    one.mark(0, 2)                      # the write made the first one Dirty
+    assert one.stored == {0, 1}
+    one.begin()
+    one.mark(0, 1)                      # stays Unwritten
+    one.discard(2 * 128, 128 + 1)
+    assert one.stored == {2, 3}
+    one.begin()
+    assert one.stored == set()
+
+
+@pytest.mark.parametrize("level, pairs", [(1, 3), (10, 4), (5, 0), (6, 10)])
+def test_two_failures(level, pairs):
+    """Each pair that the array can lose, and no other."""
+    found = set()
+    for number in range(12):
+        rig = Obedient(number)
+        rig.play = Blind(rig)
+        done = rig.play.run([("create", level, 1), ("fail_two", number)])
+        if len(done) == 2:
+            found.add(tuple(rig.play.model.out))
+    assert len(found) == pairs
+    assert not found & ({(0, 1), (2, 3)} if level == 10 else set())
+
+
 def test_syncs():
     one = model(1, ALL, frozen=True, wanted=MUST)
     one.expect_syncs("frozen")
@@ -94,6 +178,25 @@ def test_syncs():
     one.leave(0)
     one.expect_syncs("idle")
     assert first(one, 2) == [DIRTY, {DIRTY, NEEDSYNC}]
+
+
+def test_what_a_sync_has_passed_waits_for_the_daemon():
+    """The first write to a chunk of a parity array, behind a resync that is held."""
+    one = model(5, [UNWRITTEN] + [CLEAN] * 8, wanted=MUST, held=True, hold_at=4, syncing=True)
+    one.mark(5, 1)
+    one.write(0, 1)
+    one.held = False
+    one.expect_syncs("idle")
+    assert first(one, 1) == [{DIRTY, NEEDSYNC}] and not one.sync_is_due()
+    one.saw([NEEDSYNC] + [DIRTY] * 15, one.roles, "idle")
+    one.begin()
+    assert not one.sync_is_due()
+    one.want()
+    one.settled()
+    assert first(one, 1) == [DIRTY]
+    one = model(5, [UNWRITTEN] + [CLEAN] * 8, wanted=MUST, held=True, hold_at=4, syncing=True)
+    one.write(5 * one.shape.unit, 1)        # it is still to come there
+    assert one.sync_is_due()
 
 
 def test_resize():
@@ -138,6 +241,7 @@ class Obedient:
 
     def __init__(self, seed):
         self.play = None
+        self.read_only = False
         self.random = random.Random(seed)
 
     def create(self, *_):
@@ -151,11 +255,21 @@ class Obedient:
     def device(self, disk):
         return "/dev/vd" + "abcdef"[disk]
 
-    def mdadm(self, *_, seconds=0):
+    def mdadm(self, *words, seconds=0):
+        if words[0].startswith("--read"):
+            self.read_only = words[0] == "--readonly"
         return [0, ""]
 
     def stop(self):
         return [0, ""]
+
+    remove_bitmap = stop
+
+    def add_bitmap(self, *_):
+        return None
+
+    def freeze_disks(self):
+        return []
 
     def assemble(self, *_):
         return [0, ""]
@@ -169,6 +283,10 @@ class Obedient:
         if verb == "set" and arguments[1] in ("0", "3601") and "daemon" in arguments[0] or \
                 arguments[-1:] == ("3601",):
             return "EINVAL"
+        if verb == "set" and self.read_only:
+            return "EROFS"
+        if arguments == ("bitmap/location",):
+            return "none"
         return {"settle": True, "wait_in_sync": True, "get": "0"}.get(verb)
 
     def look(self, *before):
@@ -197,6 +315,8 @@ class Blind(Play):
 
     def compare(self):
         pass
+
+    must_store = must
 
     def bytes_on_disks(self):
         states = [min(states) for states in self.model.allowed]

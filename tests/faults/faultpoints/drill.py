@@ -29,6 +29,11 @@ class Report:
     def fired(self):
         return self.hits.get(self.fault.point, (0, 0))[1] > 0
 
+    @property
+    def missed(self):
+        """What should have failed was not reached: it says nothing about the fault."""
+        return bool(self.fault.point) and not self.fired
+
     def __str__(self):
         how = "nothing failed" if not self.fault.point else \
             "not reached" if not self.fired else "failed" if self.failed else "went on"
@@ -110,10 +115,12 @@ class Drill:
         stage = self.stage
         if aftermath == "on":
             return []
+        stage.settle()          # or a member could become in-sync behind our back
+        whole = stage.whole()
         answer = stage.stop() if aftermath == "stop" else stage.cut()
         if answer[0]:
             return [f"it cannot be stopped: {answer[1]}"]
-        if aftermath == "stop":
+        if aftermath == "stop" and whole:
             stage.passed()
         return self._left_behind() + Judge(stage).findings()
 

@@ -21,6 +21,7 @@ class Judge:
         self.supers = {disk: _super(image) for disk, image in self.images.items()}
         self.who = trusted(self.supers)
         self.layout = stage.layout()
+        # a member that nobody trusts has no say in whether the others' bitmaps are current
         self.events = max((self.supers[disk].events for disk in self.who), default=0)
 
     @functools.cached_property

@@ -13,9 +13,16 @@ def occurrences(point, hits):
     return sorted({*range(1, min(hits, most) + 1), hits})
 
 
+def reaches(points, hits):
+    """(how many of the times that these points were reached get a fault, how many there are)"""
+    there = {name: count for name, (count, _) in hits.items() if name in points}
+    return (sum(len(occurrences(points[name], count)) for name, count in there.items()),
+            sum(there.values()))
+
+
 def of_point(point, hits, level):
-    """Faults: each time that it is reached; of I/O, said to have failed as well, -EAGAIN, of all
-    members once, and all of it from some time on."""
+    """Faults: of the times that it is reached those of occurrences(); of I/O, said to have failed as
+    well, -EAGAIN, of all members once, and all of it from some time on."""
     faults = [Fault(point.name, nth) for nth in occurrences(point, hits)]
     if not point.io:
         return faults

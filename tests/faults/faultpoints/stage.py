@@ -260,18 +260,32 @@ class Stage(Rig):
             del self.written[sector]
         return [f"a discard gave {answer}"] if answer else []
 
+    def whole(self):
+        """No member is missing; otherwise nothing is cleaned."""
+        members = self.members()
+        return all(members.get(disk) for disk in self.disks)
+
     def flush(self):
-        """The error's name, or None: then nothing is Dirty."""
+        """The error's name, or None: then nothing is Dirty, if the array is whole."""
+        whole = self.whole()
         error = self.set("llbitmap/flush", 1)
-        if not error:
+        if not error and whole:
             self.passed()
         return error
 
     def passed(self):
-        """The daemon has been there: what was written may be Clean. Not where it could not flush
-        the members."""
-        flush = self.fault.point.endswith("blkdev_issue_flush") and self.fault.nth == 1
-        self.hot = {chunk for chunk in self.hot if chunk < PAGE_0} if flush else set()
+        """The daemon has been there: what was written may be Clean."""
+        begin = self.never_flushed()
+        self.hot = set() if begin is None else {chunk for chunk in self.hot if chunk >= begin}
+
+    def never_flushed(self):
+        """The first chunk of the page for which some member could not be flushed, or None. Neither
+        it nor what is behind it is cleaned: the array is without that member from then on. All
+        members are flushed for each page in turn."""
+        point = self.fault.point
+        if not point.endswith("blkdev_issue_flush") or not self.hits().get(point, (0, 0))[1]:
+            return None
+        return PAGE_0 if self.fault.nth > DISKS[self.level] else 0
 
     def forget_behind(self, chunk):
         for sector in [one for one in self.written if one >= self.sector(chunk)]:

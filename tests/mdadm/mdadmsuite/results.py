@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 from vmtest.campaign import keep
 
@@ -55,11 +56,17 @@ def label(record, stock=None):
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """One line of explained.tsv: why this run of the script gives this label instead of stock's."""
+    """One line of explained.tsv: why this run of the script gives this label instead of stock's.
+    `evidence` is a regular expression for all that details() tell: under the same label a script
+    can fail for quite another reason, and that one is not explained."""
     script: str
     run: str
     label: str
     reason: str
+    evidence: str
+
+    def fits(self, record, stock):
+        return re.fullmatch(self.evidence, " | ".join(details(record, stock))) is not None
 
 
 def read_explanations(path):
@@ -69,9 +76,16 @@ def read_explanations(path):
         if not line.strip() or line.startswith("#"):
             continue
         fields = line.split("\t")
-        if len(fields) != 4 or fields[1] not in COMPARED or not all(map(str.strip, fields)):
-            raise ValueError(f"{path}:{number}: not SCRIPT, RUN, RESULT and REASON with tabs")
+        if len(fields) != 5 or fields[1] not in COMPARED or not all(map(str.strip, fields)):
+            raise ValueError(f"{path}:{number}: not SCRIPT, RUN, RESULT, REASON and EVIDENCE "
+                             "with tabs")
         one = Explanation(*fields)
+        try:
+            anything = re.fullmatch(one.evidence, "anything | at all")
+        except re.error as error:
+            raise ValueError(f"{path}:{number}: {error}: {one.evidence}") from error
+        if anything:
+            raise ValueError(f"{path}:{number}: {one.evidence} takes anything for evidence")
         key = (one.script, one.run, one.label)
         if key in found:
             raise ValueError(f"{path}:{number}: {one.script} {one.run} {one.label} again")
@@ -105,7 +119,13 @@ def details(record, stock):
         yield f"it said: {record['why']}"
     for command in sorted(set(record["mdadm"]) - set(stock["mdadm"])):
         yield f"failed: mdadm {command}"
+    for command in sorted(set(stock["mdadm"]) - set(record["mdadm"])):
+        yield f"failed on stock modules only: mdadm {command}"
+    if record["nothing_to_sync"]:
+        yield f"nothing to sync: {record['nothing_to_sync']}"
     yield from record["trouble"].splitlines()[:3]
+    if stock["trouble"] and not record["trouble"]:
+        yield f"on stock modules only: {stock['trouble'].splitlines()[0]}"
 
 
 def report(results, scripts, explanations):
@@ -126,11 +146,13 @@ def report(results, scripts, explanations):
             key = (script, run, texts[run])
             if key not in there:
                 continue
-            if key in explanations:
-                lines.append(f"    {run}: {explanations[key].reason}")
+            known = explanations.get(key)
+            if known and known.fits(records[run], stock):
+                lines.append(f"    {run}: {known.reason}")
                 continue
             unexplained += 1
-            lines.append(f"    {run}: NOT EXPLAINED")
+            lines.append(f"    {run}: NOT EXPLAINED" +
+                         (f", for it is not {known.evidence}" if known else ""))
             lines += [f"      {line}" for line in details(records[run], stock)]
     lines += [f"{mark} {meaning}" for mark, meaning in MARKS.items()]
     lines += [f"stale explanation: {one.script} {one.run} {one.label}"

@@ -24,6 +24,18 @@ def bitmaps(model, images, exact):
         yield "the members' bitmaps differ"
 
 
+def late(model, images):
+    """What this operation had to make durable before it was over says so on every in-sync member.
+    No second look: a write to the bitmap that is still on its way now came too late."""
+    for image in images:
+        states = image.bitmap().states()
+        for chunk in sorted(model.stored):
+            if states[chunk] == CLEAN or \
+                    states[chunk] == UNWRITTEN and chunk not in model.discarding:
+                yield (f"chunk {chunk} is still {state(states[chunk])} on {name(image)}, when what "
+                       "made it something else is over")
+
+
 def state(byte):
     return STATES[byte] if byte < len(STATES) else hex(byte)
 

@@ -20,6 +20,18 @@ KEPT = {
          ("discard_part", 3, 64, 900),
          ("add",),
          ("fail", 0)]),
+    "write-before-bitmap": (
+        "chunk 0 is still Unwritten on the member with role 2, when what made it something else is "
+        "over",
+        [("create", 10, 0),
+         ("write", 0, 0, 1)]),
+    # by hand, after one of eleven lines, in which chunks were Dirty for another reason
+    "clean-while-degraded": (
+        "chunk 0 is Clean, not Dirty",
+        [("create", 1, 1),
+         ("write", 0, 0, 1),
+         ("fail", 0),
+         ("flush",)]),
     # made by hand after a longer one, and not of a planted bug: see README. `fail` wakes the sync
     "failure-while-a-sync-is-held": (
         "mdadm --remove: Device or resource busy",

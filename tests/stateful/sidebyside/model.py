@@ -30,7 +30,9 @@ class Model:
         self.hold_at = 0                # ... but stops before this chunk
         self.syncing = False            # a sync was seen running
         self.wanted = NO                # whether a resync may begin by itself, or has to
+        self.behind = False             # the sync that runs has passed what is NeedSync since
         self.discarding = set()         # chunks that may become Unwritten by what was discarded
+        self.stored = set()             # that an operation had to make durable before it was over
         self.settings = {"llbitmap/daemon_sleep": 3600, "llbitmap/barrier_idle": 5}
 
     # -- members -------------------------------------------------------------------------------
@@ -65,6 +67,7 @@ class Model:
     def begin(self):
         """Before an operation: what was seen is what it starts from."""
         self.allowed = [{state} for state in self.states]
+        self.stored.clear()
         self.discards_end()
 
     def change(self, chunks, rule):
@@ -87,18 +90,40 @@ class Model:
             return NEEDSYNC
         return DIRTY
 
+    def start_writes(self, chunks):
+        """What becomes NeedSync where a sync has passed is left to the daemon, which asks for
+        another one, and sleeps."""
+        self.change(chunks, self.started_write)
+        if self.syncing and any(chunk <= self.hold_at and NEEDSYNC in self.allowed[chunk]
+                                for chunk in chunks):
+            self.behind = True
+
     def write(self, first, count):
         chunks = self.shape.chunks_of(first, count)
-        self.change(chunks, self.started_write)
+        self.start_writes(chunks)
         self.discarding -= set(chunks)
+        self.stored.update(chunks)
         return self.contents.write(first, count)
+
+    def set_bits(self, first, count):
+        """Startwrite without a write: what was discarded may still become Unwritten."""
+        chunks = range(first, first + count)
+        self.start_writes(chunks)
+        self.stored.update(chunks)
 
     def discard(self, first, count):
         """partial-discard, whole-discard. That of a whole chunk may come to nothing, and be over
         later; while the array is degraded it must come to nothing."""
+        for part in self.shape.discards_of(first, count):
+            self.discard_at_once(*part)
+        self.contents.forget(first, count)
+
+    def discard_at_once(self, first, count):
         whole = set(self.shape.whole_chunks_of(first, count))
-        self.change(set(self.shape.chunks_of(first, count)) - whole, self.started_write)
-        self.discarding -= set(self.shape.chunks_of(first, count))
+        parts = set(self.shape.chunks_of(first, count)) - whole
+        self.start_writes(parts)
+        self.stored |= parts | {chunk for chunk in whole if UNWRITTEN not in self.allowed[chunk]}
+        self.discarding -= parts | whole
 
         def rule(state):
             if state == UNWRITTEN:
@@ -107,7 +132,6 @@ class Model:
         self.change(whole, rule)
         if not self.degraded:
             self.discarding |= whole
-        self.contents.forget(first, count)
 
     def discards_end(self):
         """At any time."""
@@ -131,9 +155,15 @@ class Model:
 
     def mark(self, first, count):
         """Stale by the user: nobody wrote to an Unwritten chunk."""
-        self.change(range(first, first + count),
-                    lambda state: state if state == UNWRITTEN else NEEDSYNC)
+        chunks = range(first, first + count)
+        self.change(chunks, lambda state: state if state == UNWRITTEN else NEEDSYNC)
+        self.stored.update(chunk for chunk in chunks if UNWRITTEN not in self.allowed[chunk])
+        self.want()
+
+    def want(self):
+        """A resync of all that is NeedSync was asked for."""
         self.wanted = MUST
+        self.behind = False
 
     def interrupt(self):
         """Abortsync; what was synced to its end by then is Dirty. When a resync begins again is up
@@ -147,13 +177,31 @@ class Model:
         self.interrupt()
         self.clean()
 
+    def new_bitmap(self):
+        """The bitmap was removed and another one made, while the array ran. It knows nothing of what
+        was written before it, so no chunk is Unwritten. Clean says that all are equal: not without
+        a member, nor where they were still to be synced or have parity that was never built; then
+        md syncs all of it, before the new bitmap is there or behind it."""
+        wrong = {NEEDSYNC, SYNCING} | ({UNWRITTEN} if self.shape.parity else set())
+        if self.degraded:
+            states = {NEEDSYNC}
+        elif self.wanted or any(wrong & states for states in self.allowed):
+            states = {CLEAN, NEEDSYNC}
+        else:
+            states = {CLEAN}
+        self.change(self.all(), lambda state: states)
+        self.discarding.clear()
+        self.settings["llbitmap/barrier_idle"] = 5
+        if NEEDSYNC in states:
+            self.want()
+
     def load(self):
         """Reload of what is on disk; whatever was set in memory only is as at first."""
         self.change(self.all(), lambda state: NEEDSYNC if state > CLEAN else state)
         self.discarding.clear()
         self.frozen = self.held = self.syncing = False
         self.settings["llbitmap/barrier_idle"] = 5
-        self.wanted = MUST
+        self.want()
 
     def resize(self, kib):
         """New chunks are Unwritten. What the last one gains has no parity yet."""
@@ -189,7 +237,7 @@ class Model:
         """Nothing is left to sync when all is settled. Without all members it may be: parity is not
         computed then, and one copy is equal to itself."""
         filling = bool(self.degraded and self.pending)
-        return (len(self.pending) >= self.degraded and
+        return (len(self.pending) >= self.degraded and not self.behind and
                 (self.syncing or filling or self.wanted == MUST))
 
     def running(self, action):
@@ -249,8 +297,15 @@ class Model:
             self.pending.remove(disk)
         self.roles = dict(roles)
         self.syncing = action in ("resync", "recover", "repair")
-        self.discarding = {chunk for chunk in self.discarding if states[chunk] != UNWRITTEN}
+        empty = {chunk for chunk, state in enumerate(states) if state == UNWRITTEN}
+        self.discarding -= empty
+        self.stored -= empty            # their discard is over
         if not self.frozen and not self.held:
             # it has been there; but parity that could not be computed yet will be
             if NEEDSYNC not in states or (self.degraded and not self.shape.parity):
-                self.wanted = NO
+                self.wanted, self.behind = NO, False
+
+
+def told(wrong):
+    return "; ".join(f"chunk {chunk} is {state}, not {' or '.join(sorted(map(str, allowed)))}"
+                     for chunk, state, allowed in wrong[:5])

@@ -4,7 +4,7 @@
 An operation is a tuple of its name and numbers. Numbers fit any array: they are taken modulo what
 there is. A function gives False, with nothing done, when the operation is not possible just now.
 """
-from .model import MUST
+from .model import told
 from .rig import SETTLE, packed
 from .shape import CHUNK, SIZES
 
@@ -22,7 +22,7 @@ def write(play, chunk, offset, count):
     """`count` sectors from so far into a chunk on."""
     first, count = place(play.model, chunk, offset, count)
     data = play.model.write(first, count)
-    play.must("write", first, packed(data), answer=len(data))
+    play.must_store("write", first, packed(data), answer=len(data))
 
 
 def discard(play, chunk, count):
@@ -39,7 +39,7 @@ def discard_part(play, chunk, offset, count):
 
 def do_discard(play, first, count):
     play.model.discard(first, count)
-    play.must("discard", first, count)
+    play.must_store("discard", first, count)
     if play.model.discarding:       # finished together, a moment later
         play.rig.ask(["sleep", 0.25])
 
@@ -52,12 +52,41 @@ def flush(play):
     play.exact = not play.model.may_sync()
 
 
-def mark(play, chunk, count):
-    model = play.model
+def some_chunks(model, chunk, count):
+    """(first, count) of those that there are."""
     chunk %= model.shape.chunks
-    count = min(count, model.shape.chunks - chunk)
-    model.mark(chunk, count)
-    play.must("set", "llbitmap/mark", f"{chunk}-{chunk + count - 1}")
+    return chunk, min(count, model.shape.chunks - chunk)
+
+
+def mark(play, chunk, count):
+    first, count = some_chunks(play.model, chunk, count)
+    play.model.mark(first, count)
+    play.must_store("set", "llbitmap/mark", f"{first}-{first + count - 1}")
+
+
+def set_bits(play, chunk, count):
+    """As if somebody wrote to these chunks."""
+    first, count = some_chunks(play.model, chunk, count)
+    play.model.set_bits(first, count)
+    play.must_store("set", "bitmap_set_bits", f"{first}-{first + count - 1}")
+
+
+def rebitmap(play, chunk, offset, count):
+    """The bitmap is removed, and another one made, with a write in between."""
+    model = play.model
+    if model.frozen or model.held or model.syncing:
+        return False
+    first, count = place(model, chunk, offset, count)
+    status, text = play.rig.remove_bitmap()
+    play.expect(status == 0, f"mdadm --grow --bitmap=none: {text}")
+    play.expect(play.rig.ask(["get", "bitmap/location"]) == ["none"], "the bitmap is still there")
+    data = model.contents.write(first, count)
+    play.must("write", first, packed(data), answer=len(data))
+    error = play.rig.add_bitmap(model.present)
+    play.expect(error is None, f"a bitmap for the running array: {error}")
+    model.new_bitmap()
+    model.settings["llbitmap/daemon_sleep"] = 3600
+    return True
 
 
 def setting(play, name, value):
@@ -89,6 +118,27 @@ def fail(play, number):
         set_hold(play)
     # md may be busy with it for a moment
     play.mdadm("/dev/md0", "--remove", play.rig.device(disk), seconds=SETTLE)
+    return True
+
+
+def fail_two(play, number):
+    """Two members, with nothing in between."""
+    model = play.model
+    pairs = [(one, two) for role, one in sorted(model.roles.items())
+             for other, two in sorted(model.roles.items()) if role < other
+             and model.shape.can_lose(model.roles, role)
+             and model.shape.can_lose(model.roles.keys() - {role}, other)]
+    if not pairs:
+        return False
+    disks = pairs[number % len(pairs)]
+    model.interrupt()
+    for disk in disks:
+        model.leave(disk)
+    play.mdadm("/dev/md0", "--fail", *map(play.rig.device, disks))
+    if model.held:
+        set_hold(play)
+    for disk in disks:
+        play.mdadm("/dev/md0", "--remove", play.rig.device(disk), seconds=SETTLE)
     return True
 
 
@@ -200,7 +250,7 @@ def sync(play):
     if model.frozen or model.held:
         return False
     model.daemon_may_run()
-    model.wanted = MUST
+    model.want()
     play.rig.ask(["set", "llbitmap/daemon_sleep", "1"], play.settling(),
                  ["set", "llbitmap/daemon_sleep", str(model.settings["llbitmap/daemon_sleep"])])
     return True
@@ -223,7 +273,7 @@ def repair(play):
     model = play.model
     if model.frozen or model.held or model.degraded:
         return False
-    model.wanted = MUST
+    model.want()
     play.must("set", "sync_action", "repair")
     return True
 
@@ -248,6 +298,28 @@ def restart_without(play, number):
     return True
 
 
+def read_only(play):
+    """For a while: it leaves what a stop leaves, and then nobody writes anything to the members."""
+    model = play.model
+    if model.frozen:            # md forgets that
+        return False
+    model.stop()
+    play.mdadm("--readonly", "/dev/md0", seconds=SETTLE)
+    for disk, states in play.bytes_on_disks().items():
+        wrong = model.wrong_states(states)
+        play.expect(not wrong, f"on disk {disk} of the read-only array: {told(wrong)}")
+    before = play.rig.freeze_disks()
+    for request in (("llbitmap/flush", "1"), ("llbitmap/mark", "0"), ("bitmap_set_bits", "0"),
+                    ("llbitmap/daemon_sleep", "3000")):
+        play.must("set", *request, answer="EROFS")
+    play.rig.ask(["sleep", 0.3])
+    changed = [disk for disk, (old, new) in enumerate(zip(before, play.rig.freeze_disks()))
+               if old != new]
+    play.expect(not changed, f"disks {changed} of the read-only array were written to")
+    play.mdadm("--readwrite", "/dev/md0")
+    return True
+
+
 def cut(play):
     """The power, as far as the members can tell."""
     play.lose_power(play.rig.cut)
@@ -269,5 +341,6 @@ def resize(play, number):
 
 
 OPERATIONS = {function.__name__: function for function in (
-    write, discard, discard_part, flush, mark, setting, fail, back, add, wiped, replace, freeze,
-    thaw, hold, release, sync, check, repair, restart, restart_without, cut, kill, resize)}
+    write, discard, discard_part, flush, mark, set_bits, rebitmap, setting, fail, fail_two, back,
+    add, wiped, replace, freeze, thaw, hold, release, sync, check, repair, restart, restart_without,
+    read_only, cut, kill, resize)}

@@ -8,8 +8,8 @@ import zlib
 
 from vmtest.errors import CommandTimeout, VMLost, VMPanic
 
-from .compare import complaints
-from .model import STATES, Model
+from .compare import complaints, late
+from .model import STATES, Model, told
 from .operations import OPERATIONS
 from .rig import SETTLE, runs
 
@@ -83,6 +83,13 @@ class Play:
     def mdadm(self, *arguments, seconds=0):
         status, text = self.rig.mdadm(*arguments, seconds=seconds)
         self.expect(status == 0, f"mdadm {' '.join(map(str, arguments))}: {text}")
+
+    def must_store(self, *request, answer=None):
+        """As must(), of what makes bytes on disk durable before it is over: they are looked at
+        before anything else is done."""
+        self.must(*request, answer=answer)
+        found = list(late(self.model, [self.rig.head(disk) for disk in self.model.roles.values()]))
+        self.expect(not found, "\n".join(found[:5]))
 
     def add_new(self, disk):
         """Whatever was on it."""
@@ -164,10 +171,14 @@ class Play:
         self.compare()
 
     def compare(self):
-        """The members with the model. What md may just be writing is looked at again."""
+        """The members with the model. What md may just be writing is looked at again; what had to be
+        there before the operation was over is not."""
         model = self.model
         for _ in range(AGAIN):
             images = [self.rig.image(disk) for disk in model.roles.values()]
+            found = list(late(model, images))
+            if found:
+                break
             found = complaints(model, images, self.exact)
             if not found:
                 return
@@ -178,8 +189,3 @@ class Play:
         """At the end of a script: a stop, and what the kernel has to say."""
         trouble = self.rig.trouble()
         self.expect(not trouble, f"the kernel log: {trouble}")
-
-
-def told(wrong):
-    return "; ".join(f"chunk {chunk} is {state}, not {' or '.join(sorted(map(str, allowed)))}"
-                     for chunk, state, allowed in wrong[:5])

@@ -7,7 +7,7 @@ import json
 import random
 import zlib
 
-from support import AREA_BEGIN, AREA_SECTORS, outcome_is_stored, reboot
+from support import AREA_BEGIN, AREA_SECTORS, new_bitmap, outcome_is_stored, reboot
 from vmtest import DiskOptions
 from vmtest.errors import HarnessError
 from vmtest.kernel_log import find_trouble
@@ -96,6 +96,23 @@ class Rig:
             self.mdadm("--readwrite", "/dev/md0")
         return result
 
+    def remove_bitmap(self):
+        return self.mdadm("--grow", "/dev/md0", "--bitmap=none", seconds=SETTLE)
+
+    def add_bitmap(self, disks):
+        """To a running array that has these; the name of the error, or None. mdadm has no word for
+        it: the superblock comes from outside, and the kernel finds out which kind it is."""
+        for disk in disks:
+            new_bitmap(self.head(disk))
+        self.ask(*(["run", 0, "blockdev", "--flushbufs", self.device(disk)] for disk in disks))
+        for _ in range(20 * SETTLE):
+            error, = self.ask(["set", "bitmap/location", "+8"])
+            if error != "EBUSY":        # md is, for a moment after each change, and while it syncs
+                break
+            self.ask(["sleep", 0.1])
+        self.ask(["set", "llbitmap/daemon_sleep", "3600"])
+        return error
+
     def write_files(self, contents):
         """The members as a whole, behind the guest's back."""
         for disk, data in zip(self.vm.disks, contents):
@@ -139,6 +156,10 @@ class Rig:
 
     def image(self, disk):
         return Image(self.vm.disks[disk].path)
+
+    def head(self, disk):
+        """The same without its data, for a quick look."""
+        return Member(self.vm.disks[disk].path)
 
     def trouble(self):
         """What the kernel log says against the kernel since the last call."""

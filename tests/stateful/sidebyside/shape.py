@@ -61,6 +61,24 @@ class Shape:
                 if first <= chunk * self.unit
                 and first + count >= min((chunk + 1) * self.unit, self.sectors)]
 
+    def discards_of(self, first, count):
+        """[(first, count), ...]: what of these sectors is discarded. Where it begins the block layer
+        cuts a discard at the granularity, which raid5 rounds up to a power of two; of each part
+        raid5 takes the stripes that it has as a whole, and nothing happens to the others."""
+        if not self.parity:
+            return [(first, count)]
+        stripe = self.layout.data_disks * RAID_CHUNK
+        end = first + count
+        cut = min(-(-first // self.granularity) * self.granularity, end)
+        found = [(-(-begin // stripe) * stripe, stop // stripe * stripe)
+                 for begin, stop in ((first, cut), (cut, end))]
+        return [(begin, stop - begin) for begin, stop in found if begin < stop]
+
+    @property
+    def granularity(self):
+        """In sectors, of discards on arrays with parity."""
+        return 1 << (self.layout.data_disks * RAID_CHUNK - 1).bit_length()
+
     def can_lose(self, present, role):
         """Whether the array goes on without `role`, when the roles in `present` are there."""
         if self.level == 10:

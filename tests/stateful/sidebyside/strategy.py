@@ -20,9 +20,13 @@ DISCARD = operation("discard", CHUNKS, st.integers(1, 4))
 DISCARD_PART = operation("discard_part", CHUNKS, OFFSETS, COUNTS)
 FLUSH = operation("flush")
 MARK = operation("mark", CHUNKS, st.integers(1, 8))
+SET_BITS = operation("set_bits", CHUNKS, st.integers(1, 8))
+REBITMAP = operation("rebitmap", CHUNKS, OFFSETS, COUNTS)
 SETTING = operation("setting", st.sampled_from(("barrier_idle", "daemon_sleep")),
                     st.sampled_from((0, 900, 3600, 3601)))
 FAIL = operation("fail", FEW)
+FAIL_FIRST = operation("fail", st.just(0))      # each time the one in the same place
+FAIL_TWO = operation("fail_two", st.integers(0, 9))
 BACK = operation("back", FEW)
 ADD = operation("add")
 WIPED = operation("wiped", FEW)
@@ -34,6 +38,7 @@ RELEASE = operation("release")
 SYNC = operation("sync")
 RESTART = operation("restart")
 WITHOUT = operation("restart_without", FEW)
+READ_ONLY = operation("read_only")
 CUT = operation("cut")
 KILL = operation("kill")
 RESIZE = operation("resize", FEW)
@@ -43,12 +48,16 @@ PASSAGES = [
     (DISCARD,), (DISCARD_PART,), (WRITE, DISCARD), (MARK,), (SETTING,),
     (FAIL, WRITE, FLUSH), (FAIL, WRITE, BACK), (FAIL, WRITE, CUT, BACK), (WITHOUT, WRITE, FLUSH),
     (FAIL, DISCARD, BACK), (FAIL, WRITE, WIPED), (FAIL, ADD), (BACK,), (BACK,), (ADD,),
-    (FLUSH, FAIL, ADD, WRITE, FLUSH, FAIL, WRITE, BACK), (REPLACE,),
+    (FLUSH, FAIL_FIRST, ADD, WRITE, FLUSH, FAIL_FIRST, WRITE, BACK), (REPLACE,),
     (RESIZE, WRITE), (RESIZE,), (FAIL, RESIZE, WRITE, BACK),
     (FREEZE, MARK, WRITE, THAW), (FREEZE, FAIL, BACK, WRITE, THAW), (FREEZE, WRITE, CUT),
     (HOLD, MARK, WRITE, RELEASE), (HOLD, FAIL, WRITE, BACK, WRITE, RELEASE), (HOLD, MARK, CUT),
     (HOLD, MARK, FAIL, RELEASE), (HOLD, FAIL, WRITE, BACK, RESTART),
     (SYNC, operation("check")), (operation("repair"),),
+    (WRITE, FAIL, FLUSH, BACK), (FAIL_TWO, WRITE, BACK, BACK), (WRITE, FAIL_TWO, FLUSH, CUT, BACK),
+    (WRITE, READ_ONLY), (FAIL, WRITE, READ_ONLY, BACK), (HOLD, MARK, READ_ONLY, RELEASE),
+    (SET_BITS,), (FLUSH, SET_BITS, CUT), (FAIL, SET_BITS, BACK),
+    (FLUSH, REBITMAP), (FAIL, REBITMAP, BACK), (MARK, REBITMAP, WRITE, FLUSH),
 ]
 
 
