@@ -149,6 +149,22 @@ def log():
     return Log()
 
 
+def test_states_that_mdadm_would_not_assemble_are_not_tried(log):
+    """A cut as the superblocks are told of another size leaves two of them."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    first = len(log.entries)
+    log.write(1, 8, superblock(1, 5, size=SIZE // 2))
+    for generation in range(2, 12):
+        log.data(130, generation, flush=True)
+    last = len(log.entries)
+    log.write(0, 8, superblock(0, 5, size=SIZE // 2))
+    log.data(130, 12, flush=True)
+    test = CrashTest(log.recording(), 1).run(len(log.entries), 6, images=8)
+    assert test.images and test.violations == []
+    assert [image.position for image in test.images if first + 4 < image.position < last] == []
+
+
 def test_right_order(log):
     log.state(1, DIRTY)
     log.data(130, 1)

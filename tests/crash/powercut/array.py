@@ -71,6 +71,12 @@ def trusted(supers):
                      and not one.recovering())
 
 
+def of_one_size(supers):
+    """Whether mdadm assembles all of these together, or says of one of them that its superblock
+    doesn't match the others: README.md, "Let off"."""
+    return len({one.size for one in supers.values() if one}) == 1
+
+
 def may_return(supers, members, cleared):
     """Those of {member: Super or None} that are not among the trusted `members`, but would be taken
     back with what they have, but for what the bitmap says that they missed: who was in-sync by

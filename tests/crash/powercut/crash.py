@@ -10,8 +10,8 @@ import dataclasses
 import os
 import random
 
-from .array import (CLEAN, UNWRITTEN, covers, is_ours, may_return, says_of_all, short, too_few, trusted,
-                    vouches)
+from .array import (CLEAN, UNWRITTEN, covers, is_ours, may_return, of_one_size, says_of_all, short,
+                    too_few, trusted, vouches)
 from .judge import Judge, Violation
 from .log import DONE, SECTOR, WRITE
 
@@ -141,8 +141,8 @@ class CrashTest:
         if fingerprint not in self.seen:
             self.seen.add(fingerprint)
             self.in_flight += self._bitmap_in_flight()
-        members = self._judge_state(State(position, extra))
-        keep = keep and self.array.startable(members)
+        supers, members = self._judge_state(State(position, extra))
+        keep = keep and self.array.startable(members) and of_one_size(supers)
         if keep:
             content = {member: medium.base | extra[member]
                        for member, medium in self.judge.media.items()}
@@ -164,7 +164,7 @@ class CrashTest:
     # -- judging one state --------------------------------------------------------------------
 
     def _judge_state(self, state):
-        """Gives the members that can be trusted."""
+        """Gives the superblocks, and the members that can be trusted."""
         array, promised = self.array, self.judge.promised
         readers = {member: self._reader(medium, state.extra[member])
                    for member, medium in self.judge.media.items()}
@@ -172,7 +172,7 @@ class CrashTest:
         members = trusted(supers)
         if not array.enough(members):
             self._report(state, 0, too_few(supers, members))
-            return members
+            return supers, members
         events = max(supers[member].events for member in members)
         limit = array.extent_by([supers[member] for member in members])
         bitmaps = {member: array.bitmap_of(readers[member]) for member in members}
@@ -200,7 +200,7 @@ class CrashTest:
                                      array.clean_spots(chunk, sectors, limit))
             if text:
                 self._report(state, chunk, f"{text}; bytes {states}")
-        return members
+        return supers, members
 
     def _wrong(self, chunk, sectors, read, members, states, limit):
         """What of a chunk's sectors that hold data is lost or will be, or ""."""
