@@ -106,10 +106,12 @@ BREAKS = {
         "test_write.py::test_whole_stripes_are_discarded_behind_the_bitmap"),
     "degraded-writes-dirty": (
         "md-llbitmap-state.c", "\t\tif (from <= LLB_CLEAN && (flags & LLB_F_DEGRADED))",
-        "\t\tif (0)", "test_members.py::test_re_add_copies_what_was_written"),
+        "\t\tif (0)", "test_members.py::test_re_add_copies_what_was_written "
+        "test_parity_members.py::test_re_added_member"),
     "degraded-daemon-cleans": (
         "md-llbitmap-daemon.c", "READ_ONCE(mddev->degraded)", "0",
-        "test_members.py::test_re_add_copies_what_was_written",
+        "test_members.py::test_re_add_copies_what_was_written "
+        "test_parity_members.py::test_re_added_member",
         ("md-llbitmap-state.c", "(flags & LLB_F_DEGRADED) || !has_all(flags, LLB_F_DRAINED",
          "!has_all(flags, LLB_F_DRAINED")),
     "recovery-in-member-sectors": (
