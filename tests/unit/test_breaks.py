@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """tests/vm/breaks.py keeps up with the kernel code, the tests, and the table of pitfalls."""
+import importlib
+import pathlib
 import re
 import shutil
 import sys
@@ -50,14 +52,56 @@ def test_planted_bug_fits(source, patch, tmp_path):
     planted.apply(tmp_path / "drivers/md", patch, "--check")
 
 
+def parameters(function, name):
+    """[(id, value of that parameter), ...] of the cases of a test; plain values have such ids."""
+    for mark in getattr(function, "pytestmark", ()):
+        names = mark.args[0].replace(" ", "").split(",") if mark.name == "parametrize" else ()
+        if name in names:
+            for case in mark.args[1]:
+                values = getattr(case, "values", case)
+                values = values if len(names) > 1 or hasattr(case, "values") else [values]
+                yield "-".join(map(str, values)), values[names.index(name)]
+
+
+def levels(test):
+    """RAID levels that a test of breaks.py has."""
+    file, _, function = test.partition("::")
+    function, _, case = function.rstrip("]").partition("[")
+    sys.path.insert(0, str((VM_TESTS / file).parent))
+    module = importlib.import_module(pathlib.Path(file).stem)
+    sys.path.pop(0)
+    functions = [getattr(module, function)] if function else \
+        [value for name, value in vars(module).items() if name.startswith("test_")]
+    return {level for function in functions for one, level in parameters(function, "level")
+            if not case or f"-{one}-" in f"-{case}-"}
+
+
+def test_levels_are_those_of_the_tests():
+    assert levels("test_members.py::test_no_member_takes_bitmap_writes") == {1, 5, 10, 6}
+    assert levels("test_write.py::test_nowait") == {1, 10}
+    assert levels("test_write.py::test_reads_change_nothing") == set()
+    assert levels("test_refused.py::test_write_that_nothing_can_tell_of[10-4-failed]") == {10}
+
+
 def test_pitfalls_name_them():
     table = [[cell.strip() for cell in line.split("|")[1:-1]]
              for line in (VM_TESTS / "PITFALLS.md").read_text(encoding="utf-8").splitlines()
              if line.startswith("| ") and not line.startswith("| pitfall")]
     assert {len(row) for row in table} == {4}
-    for row in table:
-        said = {"seen", "not run", "not noticed"} if row[2] else {"no break"}
-        assert row[3] in said, row
-    named = {name for row in table for name in row[2].split(", ") if name}
-    assert named - set(breaks.BREAKS) == set()
-    assert set(breaks.BREAKS) - named == set()
+    named = set()
+    for pitfall, _, names, came in table:
+        said = [one.partition(": ") for one in came.split("; ")]
+        assert {what for what, *_ in said} <= \
+            ({"seen", "not run", "not noticed"} if names else {"no break"}), pitfall
+        names = set(names.split(", ")) - {""}
+        planted_bugs = {name for name in names if name.startswith("races:")}
+        assert planted_bugs <= {f"races:{patch.stem}" for patch in PLANTED}
+        names -= planted_bugs
+        named |= names
+        of_levels = [int(level) for *_, list_ in said for level in list_.split()]
+        # what is said of levels is said of each that the tests have now, once
+        assert not of_levels or sorted(of_levels) == sorted(
+            {level for name in names for test in breaks.BREAKS[name][3].split()
+             for level in levels(test)}), pitfall
+        assert of_levels or len(said) == 1, pitfall
+    assert named == set(breaks.BREAKS)

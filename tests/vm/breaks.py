@@ -23,7 +23,8 @@ BREAKS = {
     "data-before-bitmap": (
         "md-llbitmap-commit.c", "\tif (sync) {\n\t\tunplug.err = llb_make_durable(llb);",
         "\tif (true)\n\t\treturn 0;\n\tif (sync) {\n\t\tunplug.err = llb_make_durable(llb);",
-        "test_write.py::test_dirty_is_on_disk_before_the_data test_write.py::test_order_under_load"),
+        "test_write.py::test_dirty_is_on_disk_before_the_data test_write.py::test_order_under_load "
+        "test_parity_order.py::test_bitmap_before_data_and_parity"),
     "second-writer-goes-on": (
         "md-llbitmap-write.c", "\tpending = llb_any_unsafe(p, part->off, part->end);",
         "\tpending = changed;", "test_write.py::test_second_plugged_writer_waits "
@@ -88,7 +89,7 @@ BREAKS = {
         "md-llbitmap-write.c",
         "\t*first = llb_chunk(llb, io->offset + size - 1);",
         "\t*first = llb_chunk(llb, io->offset);\n\tend = round_up(end, size);",
-        "test_discard.py::test_partial_discard_loses_nothing"),
+        "test_discard.py::test_partial_discard_loses_nothing test_parity_members.py::test_discard"),
     "write-does-not-clip": (
         "md-llbitmap-write.c", "\t\tif (r->discard != mine)\n\t\t\tllb_clip_range(r, off, end);",
         "\t\tif (0)\n\t\t\tllb_clip_range(r, off, end);",
@@ -105,10 +106,12 @@ BREAKS = {
         "test_write.py::test_whole_stripes_are_discarded_behind_the_bitmap"),
     "degraded-writes-dirty": (
         "md-llbitmap-state.c", "\t\tif (from <= LLB_CLEAN && (flags & LLB_F_DEGRADED))",
-        "\t\tif (0)", "test_members.py::test_re_add_copies_what_was_written"),
+        "\t\tif (0)", "test_members.py::test_re_add_copies_what_was_written "
+        "test_parity_members.py::test_re_added_member"),
     "degraded-daemon-cleans": (
         "md-llbitmap-daemon.c", "READ_ONCE(mddev->degraded)", "0",
-        "test_members.py::test_re_add_copies_what_was_written",
+        "test_members.py::test_re_add_copies_what_was_written "
+        "test_parity_members.py::test_re_added_member",
         ("md-llbitmap-state.c", "(flags & LLB_F_DEGRADED) || !has_all(flags, LLB_F_DRAINED",
          "!has_all(flags, LLB_F_DRAINED")),
     "recovery-in-member-sectors": (
@@ -163,7 +166,8 @@ BREAKS = {
     "refused-superblocks-count": (
         "md-llbitmap-commit.c", "\t\tif (test_bit(MD_BROKEN, &mddev->flags)) {", "\t\tif (0) {",
         "test_refused.py::test_write_that_nothing_can_tell_of[1-2-given-up] "
-        "test_refused.py::test_write_that_nothing_can_tell_of[10-4-given-up]"),
+        "test_refused.py::test_write_that_nothing_can_tell_of[10-4-given-up] "
+        "test_refused.py::test_write_that_nothing_can_tell_of[5-3-given-up]"),
     "failure-told-in-vain": (
         "md-llbitmap-io.c", "\treturn ret || test_bit(MD_BROKEN, &mddev->flags);", "\treturn ret;",
         "test_refused.py::test_write_that_nothing_can_tell_of[1-2-failed]"),
@@ -237,7 +241,8 @@ BREAKS = {
         "\treturn rdev->raid_disk >= 0 &&", "test_reload.py::test_states_come_from_an_in_sync_member"),
     "check-changes-states": (
         "md-llbitmap-sync.c", "if (sector == start && !test_bit(MD_RECOVERY_CHECK, &mddev->recovery))",
-        "if (sector == start)", "test_reload.py::test_check_and_repair",
+        "if (sector == start)", "test_reload.py::test_check_and_repair "
+        "test_parity.py::test_check_and_repair",
         ("md-llbitmap-state.c", "if ((flags & LLB_F_CHECK) || !(flags", "if (!(flags"),
         ("md-llbitmap-state.c", "\t\t/* degraded-sync */\n\t\tif (from == LLB_DIRTY && (flags & LLB_F_RECOVERING))",
          "\t\tif (from == LLB_CLEAN || from == LLB_DIRTY)")),
@@ -270,7 +275,7 @@ BREAKS = {
         ("md-llbitmap-resize.c", "\terr = err ?: llb_write_super(llb);", "")),
     "old-bytes-come-back": (
         "md-llbitmap-resize.c", "\t\tllb_mark(llb, from, to - 1, LLB_INIT, 0);", "\t\t;",
-        "test_resize.py::test_grow_and_shrink"),
+        "test_resize.py::test_grow_and_shrink test_resize_parity.py::test_grow_and_shrink"),
     "shrinks-under-writes": (
         "md-llbitmap-resize.c", "\tint err = llb_suspend_pages(llb, first, last);", "\tint err = 0;",
         "test_resize.py::test_writes_in_flight_when_it_shrinks",
@@ -286,7 +291,7 @@ BREAKS = {
         "test_failfast.py::test_superblock_is_written_twice"),
     "size-not-told": (
         "md-llbitmap-resize.c", "\ttrace_llbitmap_resize(", "\tif (0)\n\t\ttrace_llbitmap_resize(",
-        "test_resize.py::test_under_load"),
+        "test_resize.py::test_under_load test_resize.py::test_under_load_with_parity"),
     "beyond-the-bitmap-believed": (
         "md-llbitmap.c", "\t\tllb_distrust_beyond(llb);\n", "\t\t(void)llb_distrust_beyond;\n",
         "test_resize.py::test_bitmap_that_tells_of_less"),
@@ -585,6 +590,9 @@ BREAKS = {
     "file-without-its-mark": (
         "md-llbitmap-io.c", "\tmapping_set_unevictable(llb->file->f_mapping);",
         "\tmapping_set_unevictable(llb->file->f_mapping);\n\tllb->file->private_data = NULL;",
+        "test_stress.py::test_stop_and_assemble_again_and_again"),
+    "file-without-its-reference": (
+        "md-llbitmap-io.c", "\tget_device(disk_to_dev(disk));\t\t/* the file's */\n", "",
         "test_stress.py::test_stop_and_assemble_again_and_again"),
     "disk-name-cut-off": (
         "md-llbitmap-io.c", "\tif (snprintf(name, DISK_NAME_LEN, \"%s_bitmap\", mdname(mddev)) >= DISK_NAME_LEN)\n"

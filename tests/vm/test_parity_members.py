@@ -197,14 +197,20 @@ def test_re_added_member(vm, level, disks):
     perform(array, first)
     resync(array)
     array.flush()
+    dirty = plan(array, 42, 50)         # when the member leaves
+    perform(array, dirty)
     array.fail(array.members[1])
     array.remove(array.members[1])
     second = plan(array, 41)
-    perform(array, second)
+    with Trace(vm) as trace:
+        perform(array, second)
+        array.flush()
+    # nothing is called Dirty meanwhile, and nothing Clean
+    assert set(trace.changes()) == {"Unwritten->NeedSync Startwrite", "Clean->NeedSync Startwrite"}
     array.re_add(array.members[1])
     array.wait_sync()
     wait_until(vm, lambda: array.degraded() == 0)
-    all_comes_back(array, first.wanted() | second.wanted())
+    all_comes_back(array, first.wanted() | dirty.wanted() | second.wanted())
     resync(array)
     parity_is_right(array)
 

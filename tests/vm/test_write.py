@@ -3,6 +3,7 @@
 
 import pytest
 
+from levels import cases, first_sector
 from order import check_order, data_writes
 from support import (ReadyWriter, Trace, begin_flush, begin_write, delayed, discard, disk_prefix,
                      errno_of, held, keep_active, mapped_members, on_disk, states, wait_until, write)
@@ -12,6 +13,7 @@ pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="128M"))
 
 BLOCK = ("block/block_bio_queue", "block/block_bio_complete")
 LEVELS = pytest.mark.parametrize("level", [1, 10])
+EACH_LEVEL = cases("level, disks", (1, 2), (10, 2), long=[(5, 3), (6, 4)])
 # A drain gives up after 5 s, and on a busy host it takes its time to do something meanwhile: as
 # often it is tried again.
 DRAINS = 4
@@ -89,14 +91,14 @@ def test_second_plugged_writer_waits(vm, slow, level):
     assert array.unequal() == []
 
 
-@LEVELS
-def test_change_while_its_page_is_written(vm, slow, level):
+@EACH_LEVEL
+def test_change_while_its_page_is_written(vm, slow, level, disks):
     """It is in no write yet: it waits for another one, which must come."""
-    array, members = slow(level)
+    array, members = slow(level, disks)
     with held(members) as gate, Trace(vm, *BLOCK) as trace:
-        first = begin_write(vm, array, 256)
+        first = begin_write(vm, array, first_sector(array, 2))
         wait_until(vm, lambda: trace.recorded("writeback", op="begin"))
-        second = begin_write(vm, array, 128 * 9)
+        second = begin_write(vm, array, first_sector(array, 9))
         wait_until(vm, lambda: trace.recorded("transition", chunk=9))
         gate.open()
         first.wait()
@@ -248,8 +250,8 @@ def flush_among_writers(vm, array, members):
     """One writer before a flush, one after it began; the first one's data are held until then."""
     write(vm, array, 0)
     second = ReadyWriter(vm, array, 16)
-    with held(members[1:2], 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
-        first = begin_write(vm, array, 8192)
+    with held(members, 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
+        first = begin_write(vm, array, first_sector(array, 64))
         wait_until(vm, lambda: data_writes_now(trace, members))
         flush = begin_flush(vm, trace, array)
         second.go_and_arrive(trace)
@@ -260,10 +262,10 @@ def flush_among_writers(vm, array, members):
     return trace
 
 
-@LEVELS
-def test_clean_is_drained_and_flushed(vm, slow, level):
+@EACH_LEVEL
+def test_clean_is_drained_and_flushed(vm, slow, level, disks):
     """A flush while data are on their way waits for them, and holds up new writers only."""
-    array, members = slow(level)
+    array, members = slow(level, disks)
     for _ in range(DRAINS):
         trace = flush_among_writers(vm, array, members)
         if not trace.events("barrier", op="timeout"):
@@ -271,12 +273,15 @@ def test_clean_is_drained_and_flushed(vm, slow, level):
 
     daemon = trace.events("transition", action="Daemon")
     assert daemon and all(event.flags >= {"DRAINED", "FLUSHED"} for event in daemon)
-    done = max(event.time for event in trace.events("block_bio_complete")
-               if event.dev == members[1].number and event.sector >= 272 and "W" in event.rwbs
-               and event.sectors and event.time < daemon[0].time)
+    numbers = {member.number for member in members}
+    written = [event.time for event in trace.events("block_bio_complete")
+               if event.dev in numbers and event.sector >= 272 and "W" in event.rwbs
+               and event.sectors and event.time < daemon[0].time]
+    assert written, "Clean before any data were on the members"
+    done = max(written)
     arrived, = [event.time for event in trace.events("block_bio_queue", dev="9,0", sector=16)
                 if "W" in event.rwbs]
-    assert done > arrived, "the member was not slow"
+    assert done > arrived, "the members were not slow"
     for member in members:
         flushes = [event for event in trace.events("block_bio_queue", dev=member.number)
                    if event.rwbs.startswith("F") and event.sectors == 0]
@@ -290,13 +295,14 @@ def test_clean_is_drained_and_flushed(vm, slow, level):
     check_order(trace, members, array)
 
 
-def test_member_fails_while_the_page_drains(vm, slow):
+@cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
+def test_member_fails_while_the_page_drains(vm, slow, level, disks):
     """degraded-keep: tested after the drain, not at the start of the pass."""
-    array, members = slow(1)
+    array, members = slow(level, disks)
     for _ in range(DRAINS):
-        with held(members[1:2], 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
-            first = begin_write(vm, array, 8192)
-            wait_until(vm, lambda: data_writes_now(trace, members))
+        with held(members[1:], 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
+            first = begin_write(vm, array, first_sector(array, 64))
+            wait_until(vm, lambda: data_writes_now(trace, members[1:]))
             flush = begin_flush(vm, trace, array)
             vm.write(f"{array.sysfs}/dev-{members[0].device[5:]}/state", "faulty")
             failed = len(trace.now())
@@ -317,18 +323,21 @@ def test_member_fails_while_the_page_drains(vm, slow):
 
 
 def data_writes_now(trace, members):
+    numbers = {member.number for member in members}
     return [event for event in trace.now() if event.name == "block_bio_queue" and
-            event.dev == members[1].number and event.sector >= 272 and "W" in event.rwbs]
+            event.dev in numbers and event.sector >= 272 and "W" in event.rwbs]
 
 
-def test_drain_that_times_out(vm, slow):
+@cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
+def test_drain_that_times_out(vm, slow, level, disks):
     """It resumes, wakes its waiters, changes nothing, a flush says so, and it is tried again."""
-    array, members = slow(1)
+    array, members = slow(level, disks)
+    last = first_sector(array, 64)
     write(vm, array, 0)
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 0)
-    with held(members[1:2], 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
-        first = begin_write(vm, array, 8192)
+    with held(members, 272 + 4096, 65536) as gate, Trace(vm, *BLOCK) as trace:
+        first = begin_write(vm, array, last)
         wait_until(vm, lambda: trace.recorded("barrier", op="timeout"), 20)
         begin_write(vm, array, 16).wait()       # writers of the page go on at once
         assert errno_of(vm, f"{array.sysfs}/llbitmap/flush", "1") == "ETIMEDOUT"
@@ -345,7 +354,7 @@ def test_drain_that_times_out(vm, slow):
         assert any(event.time >= timeout.time for event in trace.events("barrier", op="resume"))
     assert any("drain" in event.text for event in trace.events("error"))
     written = max(event.time for event in trace.events("block_bio_complete", dev="9,0")
-                  if "W" in event.rwbs and event.sector == 8192)
+                  if "W" in event.rwbs and event.sector == last)
     for event in trace.events("transition", action="Daemon"):
         if 64 in event.chunks():
             assert event.time > written
