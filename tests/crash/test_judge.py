@@ -165,6 +165,18 @@ def test_states_that_mdadm_would_not_assemble_are_not_tried(log):
     assert [image.position for image in test.images if first + 4 < image.position < last] == []
 
 
+def test_who_has_no_superblock_is_not_named_to_mdadm(log):
+    """Nobody can assemble with a disk that is about to take the place of a member."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.write(0, 8, superblock(0, 6, (0, FAULTY)))
+    log.write(1, 8, b"x" * SECTOR)
+    for generation in range(2, 12):
+        log.data(130, generation, members=[0], flush=True)
+    test = CrashTest(log.recording(), 1).run(len(log.entries), 6, images=8)
+    assert {image.named for image in test.images} == {frozenset({0, 1}), frozenset({0})}
+
+
 def test_right_order(log):
     log.state(1, DIRTY)
     log.data(130, 1)

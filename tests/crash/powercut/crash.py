@@ -148,7 +148,8 @@ class CrashTest:
                        for member, medium in self.judge.media.items()}
             promised = self.judge.promised
             self.images.append(Image(self.array, position, content, dict(promised.live),
-                                     dict(promised.flushed), self.judge.leaving))
+                                     dict(promised.flushed), self.judge.leaving,
+                                     frozenset(one for one in supers if supers[one])))
         return keep
 
     def _bitmap_in_flight(self):
@@ -245,6 +246,7 @@ class Image:
     live: dict
     flushed: dict
     leaving: frozenset = frozenset()    # README.md, "Let off"
+    named: frozenset = frozenset()      # who has a superblock, and can be named to mdadm
 
     def write(self, member, path, size):
         """A member as a disk file."""

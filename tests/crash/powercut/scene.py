@@ -221,7 +221,8 @@ class Scene:
         for disk in array.members:
             image.write(disk.index, disk.path, disk.size)
         self.vm.run(["blockdev", "--flushbufs", *array.members])
-        array.assemble(extra=["--run"])
+        array.assemble([disk for disk in array.members if disk.index in image.named],
+                       extra=["--run"])
         self.vm.run(["mdadm", "--readwrite", array])
         if not array.degraded():
             array.wait_in_sync()        # between two resyncs it looks idle, too
