@@ -10,14 +10,17 @@ import json
 import pathlib
 import random
 import signal
+import struct
 
-from levels import wrong_sectors
-from support import Mapped, on_disk, wait_until
+from levels import PARITY, wrong_sectors
+from support import HOLD, Mapped, on_disk, wait_until
 from vmtest import DiskOptions
 from vmtest.environment import build_helper
+from vmtest.parity import ParityLayout
 
 LEVELS = {1: 3, 10: 4, 5: 3, 6: 4}
-CLEAN = 1
+UNWRITTEN, CLEAN = 0, 1
+STATE = "races.state"   # what the writers left, in the VM's out/
 LONGEST = 10            # times the seconds of a round: so long it waits until enough was done
 ORACLE = pathlib.Path(__file__).parent / "oracle.c"
 VM = {"disks": 4, "disk": DiskOptions(size="96M"), "memory": "1536M", "cpus": 3}
@@ -58,14 +61,18 @@ done
 
 # a recovery is aborted as well, but gets its chance
 SYNCS = r"""
+abort() {{
+    read -r was < $md/sync_action && echo $1 > $md/sync_action || return
+    case $was in idle|frozen) ;; *) did aborted ;; esac
+}}
 while on; do
     read -r degraded < $md/degraded
     (( degraded && RANDOM % 8 )) && {{ pause 1; continue; }}
     words=(check repair resync check)
     tell $md/sync_action ${{words[RANDOM % 4]}}
     pause $((RANDOM % 2)).$((RANDOM % 10))
-    (( RANDOM % 6 )) || {{ tell $md/sync_action frozen; pause 0.3; }}
-    tell $md/sync_action idle
+    (( RANDOM % 6 )) || {{ abort frozen; pause 0.3; }}
+    abort idle
     pause $((RANDOM % 3))
 done
 """
@@ -78,18 +85,22 @@ while on; do
     else
         tell $md/dev-{failing_name}/state faulty
     fi
-    for i in {{1..50}}; do mdadm $array --remove {failing} && break; pause 0.2; done
+    removed= joined=
+    for i in {{1..50}}; do mdadm $array --remove {failing} && did removed && removed=1 && break; pause 0.2; done
     pause $((RANDOM % 3))
     for i in {{1..50}}; do
-        mdadm $array --re-add {failing} && did re-add && break
-        mdadm $array --add {failing} && did add && break
+        mdadm $array --re-add {failing} && did re-add && joined=1 && break
+        mdadm $array --add {failing} && did add && joined=1 && break
         pause 0.5
     done
+    [ $joined ] && did joined
     for i in {{1..200}}; do
-        read -r degraded < $md/degraded && [ $degraded = 0 ] && did whole && break
+        read -r degraded < $md/degraded && [ $degraded = 0 ] && break
         on || break
         pause 0.2
     done
+    # only what was not whole can become it
+    [ $removed$degraded = 10 ] && did whole
 done
 """
 
@@ -121,6 +132,18 @@ while on; do
 done
 """
 
+# A write to one member takes longer than a drain has patience (5 s): what was to be cleaned, and
+# discards that were done, are let go as they are.
+STALLS = r"""
+while on; do
+    for ((wait = RANDOM % 20 + 10; wait--; )) do on && pause 1; done
+    dmsetup load {slow} <<< "{held}" && dmsetup resume --noflush {slow} || continue
+    pause 8
+    dmsetup load {slow} <<< "{let_go}" && dmsetup resume --noflush {slow} && did stalled
+done
+dmsetup load {slow} <<< "{let_go}" && dmsetup resume --noflush {slow}
+"""
+
 # on a slow machine the time may be over before each of them was done
 ENOUGH = r"""
 for word in {must}; do
@@ -130,10 +153,10 @@ done
 """
 
 LOOPS = {"settings": SETTINGS, "readers": READERS, "syncs": SYNCS, "members": MEMBERS,
-         "stops": STOPS, "enough": ENOUGH}
+         "stops": STOPS, "stalls": STALLS, "enough": ENOUGH}
 # what must have been done for the load to count: by the loops, and by the writers
-DID = ("flush", "daemon_sleep", "barrier_idle", "bitmap_set_bits", "snapshot", "sync_action", "stop",
-       "start", "whole")
+DID = ("flush", "daemon_sleep", "barrier_idle", "mark", "bitmap_set_bits", "snapshot", "sync_action",
+       "aborted", "removed", "joined", "whole", "stop", "start", "stalled")
 MUST = ("writes", "discards", "flushes", "compared", *DID)
 
 
@@ -166,11 +189,21 @@ def audit_begins(vm):
     return audit
 
 
+def stalls(slow, first, delay):
+    """For the loop of this name: tables in which writes to the first MiB of data, which all that
+    write to the array use, are held, and not."""
+    bitmap = slow.slow_range(delay)
+    return {"slow": slow.name, "let_go": slow.table(bitmap),
+            "held": slow.table(bitmap, slow.slow_range(HOLD, first, 2048))}
+
+
 def make_array(vm, one):
     members = list(vm.disks[:LEVELS[one.level]])
     slow = Mapped(vm, "slow", members[one.slow])
     members[one.slow] = slow
     slow.delay_writes(one.delay)
+    if one.level in PARITY:
+        vm.run("modprobe raid456 devices_handle_discard_safely=Y")
     array = vm.create_array(level=one.level, disks=len(members), members=members,
                             size=64 << 10, assume_clean=one.level in (1, 10))
     array.set("llbitmap/daemon_sleep", 1)
@@ -178,19 +211,20 @@ def make_array(vm, one):
     return array, slow
 
 
-def run_loops(vm, array, one):
+def run_loops(vm, array, slow, one):
     """Until the writers have ended; gives what it counted, and what the loops did."""
     vm.run("rm -f /run/races.*; : > /run/races.did")
     failing = array.members[one.failing]
     values = {"sysfs": array.sysfs, "array": array, "chunks": array.metadata()["chunks"],
               "failing": failing, "failing_name": str(failing).rpartition("/")[2],
-              "members": " ".join(map(str, array.members)), "must": " ".join(DID)}
+              "members": " ".join(map(str, array.members)), "must": " ".join(DID),
+              **stalls(slow, array.member_images()[0].data_offset, one.delay)}
     longest = one.seconds * LONGEST
     patience = longest + 600
     loops = {name: vm.spawn((PRELUDE + text).format(seed=one.seeds[name], **values), patience)
              for name, text in LOOPS.items()}
     counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.seed,
-                     one.kib, one.threads, one.seconds, longest, "/run/races.state"], patience)
+                     one.kib, one.threads, one.seconds, longest, f"/mnt/out/{STATE}"], patience)
     vm.run(": > /run/races.end")
     for name, loop in loops.items():
         ended = loop.wait(check=False)
@@ -215,15 +249,28 @@ def make_whole(vm, array):
     array.flush()
 
 
-def judge_members(array):
-    """From outside: nothing is left to do, all members have the same states, and where they say
-    Clean, copies and parity are right."""
+def unwritten_data(state, states, image):
+    """The chunks that hold data, by what the writers left, and are Unwritten, by a member's bytes."""
+    unit = image.bitmap().chunksize
+    place = (lambda sector: (0, sector)) if image.level not in PARITY else \
+        ParityLayout.of_member(image).place
+    held = {place(sector)[1] // unit
+            for sector, (number,) in enumerate(struct.iter_unpack("=I", state)) if number}
+    return sorted(chunk for chunk in held if states[chunk] == UNWRITTEN)
+
+
+def judge_members(array, state):
+    """From outside: nothing is left to do, all members have the same states, what holds data is not
+    Unwritten, and where they say Clean, copies and parity are right."""
     bits = array.bits()
     assert bits["dirty"] == bits["need sync"] == bits["syncing"] == 0, bits
     array.settle()
     states, *others = on_disk(array)
     assert all(other == states for other in others), "the members' bitmaps differ"
-    chunk = array.member_images()[0].bitmap().chunksize
+    image = array.member_images()[0]
+    forgotten = unwritten_data(state, states, image)
+    assert forgotten == [], f"chunks {forgotten} hold data and are Unwritten"
+    chunk = image.bitmap().chunksize
     bad = {sector // chunk for first, last in wrong_sectors(array)
            for sector in range(first, last + 1)}
     wrong = sorted(number for number in bad if states[number] == CLEAN)
@@ -244,11 +291,13 @@ def play(vm, one):
     array, slow = make_array(vm, one)
     audit = audit_begins(vm)
     array.wait_sync(300)
-    oracle, did = run_loops(vm, array, one)
+    oracle, did = run_loops(vm, array, slow, one)
     slow.plain()
     make_whole(vm, array)
-    vm.run(["races-oracle", "verify", array, "/run/races.state"], 300)
-    judge_members(array)
+    vm.run(["races-oracle", "verify", array, f"/mnt/out/{STATE}"], 300)
+    state = vm.out / STATE
+    judge_members(array, state.read_bytes())
+    state.unlink()
     array.stop()
     return {**oracle, **did, "loads": judge_audit(audit)}
 

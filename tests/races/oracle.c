@@ -168,7 +168,7 @@ static void discard_some(int fd, unsigned int first, unsigned int count)
 
 	for (unsigned int i = 0; i < count; i++)
 		wanted[first + i] = 0;
-	if (ioctl(fd, BLKDISCARD, range) && errno != EOPNOTSUPP)
+	if (ioctl(fd, BLKDISCARD, range))
 		die("discard", first, count);
 	__atomic_fetch_add(&discarded, 1, __ATOMIC_RELAXED);
 }

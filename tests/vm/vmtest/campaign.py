@@ -21,21 +21,25 @@ class Rounds:
     path: pathlib.Path | None
     seed: int
     done: list = dataclasses.field(default_factory=list)
+    key: str = ""
 
     @classmethod
-    def load(cls, path, seed=None, over=lambda rounds: False):
-        """Those begun with this seed (with any, if None), unless they are over; or none yet."""
+    def load(cls, path, seed=None, over=lambda rounds: False, key=""):
+        """Those begun with this seed (with any, if None), unless they are over; or none yet.
+
+        key: of what is looked at, modules for example; what was done on another does not count
+        """
         if path and path.exists():
             old = json.loads(path.read_text(encoding="utf-8"))
-            rounds = cls(path, old["seed"], old["done"])
-            if seed in (None, rounds.seed) and not over(rounds):
+            rounds = cls(path, old["seed"], old["done"], old.get("key", ""))
+            if seed in (None, rounds.seed) and rounds.key == key and not over(rounds):
                 return rounds
-        return cls(path, random.randrange(1 << 30) if seed is None else seed)
+        return cls(path, random.randrange(1 << 30) if seed is None else seed, key=key)
 
     def add(self, **one):
         self.done.append(one)
         if self.path:
-            keep(self.path, {"seed": self.seed, "done": self.done})
+            keep(self.path, {"seed": self.seed, "key": self.key, "done": self.done})
 
     def sum(self, field, **where):
         """Of a field, over those that have these values in others."""
