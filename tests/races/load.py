@@ -203,7 +203,8 @@ def make_array(vm, one):
     members[one.slow] = slow
     slow.delay_writes(one.delay)
     if one.level in PARITY:
-        vm.run("modprobe raid456 devices_handle_discard_safely=Y")
+        vm.run("modprobe raid456 && "
+               "echo Y > /sys/module/raid456/parameters/devices_handle_discard_safely")
     array = vm.create_array(level=one.level, disks=len(members), members=members,
                             size=64 << 10, assume_clean=one.level in (1, 10))
     array.set("llbitmap/daemon_sleep", 1)
