@@ -174,11 +174,13 @@ class Round:
         self.kib = draw.choice((8, 24, 48)) << 10           # of the array that is written to
         self.threads = draw.choice((2, 4, 6))
         self.seeds = {name: draw.randrange(1, 32768) for name in LOOPS}
+        # who is behind in data, too: write-mostly, with write-behind
+        self.behind = self.level == 1
 
     def __str__(self):
         return (f"raid{self.level}, seed {self.seed}: bitmap writes of member {self.slow} take "
-                f"{self.delay} ms, member {self.failing} fails, {self.threads} threads on "
-                f"{self.kib >> 10} MiB")
+                f"{self.delay} ms, {'and its data are behind, ' if self.behind else ''}"
+                f"member {self.failing} fails, {self.threads} threads on {self.kib >> 10} MiB")
 
 
 def audit_begins(vm):
@@ -201,13 +203,18 @@ def make_array(vm, one):
     members = list(vm.disks[:LEVELS[one.level]])
     slow = Mapped(vm, "slow", members[one.slow])
     members[one.slow] = slow
+    extra = []
+    if one.behind:
+        members.remove(slow)
+        members += ["--write-mostly", slow]
+        extra = ["--write-behind=256"]
     slow.delay_writes(one.delay)
     # with the 1 MB/s that md leaves to a sync beside writers, none comes to its end between two stops
     vm.run("echo 50000 > /proc/sys/dev/raid/speed_limit_min")
     if one.level in PARITY:
         vm.run("modprobe raid456 && "
                "echo Y > /sys/module/raid456/parameters/devices_handle_discard_safely")
-    array = vm.create_array(level=one.level, disks=len(members), members=members,
+    array = vm.create_array(level=one.level, disks=LEVELS[one.level], members=members, extra=extra,
                             size=64 << 10, assume_clean=one.level in (1, 10))
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 0)
