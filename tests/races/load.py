@@ -12,10 +12,11 @@ import random
 import signal
 import struct
 
-from levels import PARITY, wrong_sectors
+from levels import PARITY, width, wrong_sectors
 from support import HOLD, Mapped, on_disk, wait_until
 from vmtest import DiskOptions
 from vmtest.environment import build_helper
+from vmtest.geometry import Layout
 from vmtest.parity import ParityLayout
 
 LEVELS = {1: 3, 10: 4, 5: 3, 6: 4}
@@ -23,7 +24,9 @@ UNWRITTEN, CLEAN = 0, 1
 STATE = "races.state"   # what the writers left, in the VM's out/
 LONGEST = 10            # times the seconds of a round: so long it waits until enough was done
 ORACLE = pathlib.Path(__file__).parent / "oracle.c"
-VM = {"disks": 4, "disk": DiskOptions(size="96M"), "memory": "1536M", "cpus": 3}
+VM = {"disks": 4, "disk": DiskOptions(size="320M"), "memory": "1536M", "cpus": 3}
+SIZE = 288 << 10        # KiB of each member: the bitmap has more than a page
+PAGE_END = 3072 * 128   # sectors of it behind which chunks are in the second page
 
 # Builtins only, where it can be: a process costs half a second on an emulated debug kernel. Each
 # loop ends by itself, because one that is killed may leave the array half assembled.
@@ -173,6 +176,8 @@ class Round:
         self.delay = draw.choice((3, 20, 60, 150))          # ms
         self.kib = draw.choice((8, 24, 48)) << 10           # of the array that is written to
         self.threads = draw.choice((2, 4, 6))
+        # the pages meet where each has its own, or where all write and discard across each other
+        self.first = PAGE_END * width(self.level, disks) - self.kib * 2 * draw.choice((11, 15)) // 16
         self.seeds = {name: draw.randrange(1, 32768) for name in LOOPS}
         # who is behind in data, too: write-mostly, with write-behind
         self.behind = self.level == 1
@@ -180,7 +185,8 @@ class Round:
     def __str__(self):
         return (f"raid{self.level}, seed {self.seed}: bitmap writes of member {self.slow} take "
                 f"{self.delay} ms, {'and its data are behind, ' if self.behind else ''}"
-                f"member {self.failing} fails, {self.threads} threads on {self.kib >> 10} MiB")
+                f"member {self.failing} fails, {self.threads} threads on {self.kib >> 10} MiB "
+                f"from sector {self.first} on")
 
 
 def audit_begins(vm):
@@ -191,12 +197,22 @@ def audit_begins(vm):
     return audit
 
 
-def stalls(slow, first, delay):
-    """For the loop of this name: tables in which writes to the first MiB of data, which all that
-    write to the array use, are held, and not."""
-    bitmap = slow.slow_range(delay)
+def place_in(image):
+    """A function that gives the member sector of an array sector."""
+    if image.level in PARITY:
+        layout = ParityLayout.of_member(image)
+        return lambda sector: layout.place(sector)[1]
+    layout = Layout.of_member(image)
+    return lambda sector: layout.copies(sector)[0][1]
+
+
+def stalls(slow, image, one):
+    """For the loop of this name: tables in which writes to a MiB of data where the writers are, are
+    held, and not."""
+    bitmap = slow.slow_range(one.delay)
+    where = image.data_offset + place_in(image)(one.first)
     return {"slow": slow.name, "let_go": slow.table(bitmap),
-            "held": slow.table(bitmap, slow.slow_range(HOLD, first, 2048))}
+            "held": slow.table(bitmap, slow.slow_range(HOLD, where, 2048))}
 
 
 def make_array(vm, one):
@@ -215,7 +231,7 @@ def make_array(vm, one):
         vm.run("modprobe raid456 && "
                "echo Y > /sys/module/raid456/parameters/devices_handle_discard_safely")
     array = vm.create_array(level=one.level, disks=LEVELS[one.level], members=members, extra=extra,
-                            size=64 << 10, assume_clean=one.level in (1, 10))
+                            size=SIZE, assume_clean=one.level in (1, 10))
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 0)
     return array, slow
@@ -228,13 +244,13 @@ def run_loops(vm, array, slow, one):
     values = {"sysfs": array.sysfs, "array": array, "chunks": array.metadata()["chunks"],
               "failing": failing, "failing_name": str(failing).rpartition("/")[2],
               "members": " ".join(map(str, array.members)), "must": " ".join(DID),
-              **stalls(slow, array.member_images()[0].data_offset, one.delay)}
+              **stalls(slow, array.member_images()[0], one)}
     longest = one.seconds * LONGEST
     patience = longest + 600
     loops = {name: vm.spawn((PRELUDE + text).format(seed=one.seeds[name], **values), patience)
              for name, text in LOOPS.items()}
-    counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.seed,
-                     one.kib, one.threads, one.seconds, longest, f"/mnt/out/{STATE}"], patience)
+    counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.first,
+                     one.seed, one.kib, one.threads, one.seconds, longest, f"/mnt/out/{STATE}"], patience)
     vm.run(": > /run/races.end")
     for name, loop in loops.items():
         ended = loop.wait(check=False)
@@ -259,17 +275,18 @@ def make_whole(vm, array):
     array.flush()
 
 
-def unwritten_data(state, states, image):
-    """The chunks that hold data, by what the writers left, and are Unwritten, by a member's bytes."""
+def unwritten_data(state, first, states, image):
+    """The chunks that hold data, by what the writers left from sector `first` on, and are Unwritten,
+    by a member's bytes."""
     unit = image.bitmap().chunksize
-    place = (lambda sector: (0, sector)) if image.level not in PARITY else \
-        ParityLayout.of_member(image).place
-    held = {place(sector)[1] // unit
-            for sector, (number,) in enumerate(struct.iter_unpack("=I", state)) if number}
+    # the bitmap counts a member's sectors, or the array's
+    counted = place_in(image) if image.level in PARITY else int
+    held = {counted(sector) // unit
+            for sector, (number,) in enumerate(struct.iter_unpack("=I", state), first) if number}
     return sorted(chunk for chunk in held if states[chunk] == UNWRITTEN)
 
 
-def judge_members(array, state):
+def judge_members(array, one, state):
     """From outside: nothing is left to do, all members have the same states, what holds data is not
     Unwritten, and where they say Clean, copies and parity are right."""
     bits = array.bits()
@@ -278,7 +295,8 @@ def judge_members(array, state):
     states, *others = on_disk(array)
     assert all(other == states for other in others), "the members' bitmaps differ"
     image = array.member_images()[0]
-    forgotten = unwritten_data(state, states, image)
+    assert len(states) > PAGE_END // image.bitmap().chunksize, "one page had room for it"
+    forgotten = unwritten_data(state, one.first, states, image)
     assert forgotten == [], f"chunks {forgotten} hold data and are Unwritten"
     chunk = image.bitmap().chunksize
     bad = {sector // chunk for first, last in wrong_sectors(array)
@@ -304,9 +322,9 @@ def play(vm, one):
     oracle, did = run_loops(vm, array, slow, one)
     slow.plain()
     make_whole(vm, array)
-    vm.run(["races-oracle", "verify", array, f"/mnt/out/{STATE}"], 300)
+    vm.run(["races-oracle", "verify", array, one.first, f"/mnt/out/{STATE}"], 300)
     state = vm.out / STATE
-    judge_members(array, state.read_bytes())
+    judge_members(array, one, state.read_bytes())
     state.unlink()
     array.stop()
     return {**oracle, **did, "loads": judge_audit(audit)}

@@ -194,18 +194,31 @@ def member(level, disks, chunk_sectors=128):
                            bitmap=lambda: SimpleNamespace(chunksize=64))
 
 
-@pytest.mark.parametrize("level, disks, sector, chunk", [
-    (1, 3, 70, 1), (10, 4, 70, 1), (5, 3, 70, 1), (5, 3, 128, 0), (5, 3, 2 * 128 + 64, 3),
-    (6, 4, 2 * 128 + 64, 3)])
-def test_unwritten_where_data_are(level, disks, sector, chunk):
+@pytest.mark.parametrize("level, disks, first, sector, chunk", [
+    (1, 3, 0, 70, 1), (1, 3, 64, 70, 2), (10, 4, 0, 70, 1), (5, 3, 0, 70, 1), (5, 3, 0, 128, 0),
+    (5, 3, 0, 2 * 128 + 64, 3), (5, 3, 128, 128 + 64, 3), (6, 4, 0, 2 * 128 + 64, 3)])
+def test_unwritten_where_data_are(level, disks, first, sector, chunk):
     wanted = [0] * 1000
     wanted[sector] = 17
     state = struct.pack("<1000I", *wanted)
     states = bytearray([load.CLEAN] * 8)
-    assert load.unwritten_data(state, bytes(states), member(level, disks)) == []
+    assert load.unwritten_data(state, first, bytes(states), member(level, disks)) == []
     states[chunk] = 0
-    assert load.unwritten_data(state, bytes(states), member(level, disks)) == [chunk]
+    assert load.unwritten_data(state, first, bytes(states), member(level, disks)) == [chunk]
 
 
 def test_a_chunk_without_data_may_be_unwritten():
-    assert load.unwritten_data(bytes(4000), bytes(16), member(1, 2)) == []
+    assert load.unwritten_data(bytes(4000), 0, bytes(16), member(1, 2)) == []
+
+
+@pytest.mark.parametrize("level", load.LEVELS)
+def test_the_writers_meet_where_the_pages_do(level):
+    """Their space is on both sides, and within the array."""
+    for seed in range(50):
+        one = load.Round(level, seed, 60)
+        image = SimpleNamespace(**{**vars(member(level, load.LEVELS[level])),
+                                   "layout": 0x102 if level == 10 else 2, "size": load.SIZE * 2})
+        last = one.first + one.kib * 2 - 1
+        counted = load.place_in(image) if level in load.PARITY else int
+        assert counted(one.first) < load.PAGE_END <= counted(last)
+        assert load.place_in(image)(last) < load.SIZE * 2
