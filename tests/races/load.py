@@ -226,7 +226,7 @@ def make_array(vm, one):
         extra = ["--write-behind=256"]
     slow.delay_writes(one.delay)
     # with the 1 MB/s that md leaves to a sync beside writers, none comes to its end between two stops
-    vm.run("echo 50000 > /proc/sys/dev/raid/speed_limit_min")
+    vm.run("modprobe md-mod && echo 50000 > /proc/sys/dev/raid/speed_limit_min")
     if one.level in PARITY:
         vm.run("modprobe raid456 && "
                "echo Y > /sys/module/raid456/parameters/devices_handle_discard_safely")
