@@ -4,6 +4,7 @@ import argparse
 import importlib.util
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -170,11 +171,19 @@ def test_what_was_done_on_other_modules_does_not_count(races):
     assert len(races.played) == 8
 
 
-def test_a_planted_bug_must_be_found(races):
-    assert races(lambda one, flavour: (ENOUGH, "a race"), broken="some") == 0
-    assert races(broken="some") == 1
+def test_a_planted_bug_must_be_found(races, monkeypatch):
+    monkeypatch.setattr(campaign.debug, "seen_as", lambda bug: "data-race in (a|b)")
+    one = {"kernel": ["kcsan"], "broken": "some"}
     # the load need not have done everything by then
-    assert races(lambda one, flavour: ({}, "a race"), broken="some") == 0
+    assert races(lambda one, flavour: ({}, "BUG: KCSAN: data-race in b"), **one) == 0
+    assert len(races.played) == 1
+    assert races(**one) == 1
+    assert races(lambda one, flavour: ({}, "no such file"), **one) == 1
+
+
+@pytest.mark.parametrize("bug", campaign.debug.BUGS)
+def test_it_is_known_what_a_planted_bug_looks_like(bug):
+    re.compile(campaign.debug.seen_as(bug))
 
 
 def test_rounds_of_another_key_are_dropped(tmp_path):
