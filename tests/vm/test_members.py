@@ -427,6 +427,55 @@ def test_recovery_is_interrupted(vm):
     assert array.unequal() == []
 
 
+@cases("level, disks", (1, 2), long=[(10, 2)])
+def test_member_that_is_to_be_filled_is_not_read(vm, level, disks):
+    """Nor when the array starts with a resync, as it does for what was written without it, and
+    copies are read from one member only: the first that has them, not the one in the first slot."""
+    array = vm.create_array(level=level, disks=disks)
+    first = vm.disks[0]
+    content = Content(array)
+    content.write(0, pattern=0x31)
+    array.flush()
+    kick(array, first)
+    content.write(0, pattern=0x71)
+    array.set("sync_max", 0)
+    array.re_add(first)
+    wait_until(vm, lambda: array.get("sync_action") == "recover")
+    array.stop()
+    array.assemble(extra=("--readonly",))
+    assert (array.get(f"dev-{str(first)[5:]}/slot"), array.degraded()) == ("0", 1)
+    assert content.wrong() == []
+    array.readwrite()
+    array.wait_sync()
+    assert content.wrong() == [] and array.degraded() == 0
+    array.flush()
+    assert array.unequal() == []
+
+
+def test_what_is_read_before_a_resync_is_read_behind_it(vm):
+    """Copies are read from the member that it will copy: a write-mostly one only if there is no
+    other, though it be the first."""
+    array = vm.create_array(level=1, disks=2)
+    content = Content(array)
+    content.write(5 * CHUNK, pattern=0x71)
+    array.set(f"dev-{str(vm.disks[0])[5:]}/state", "writemostly")
+    array.set("sync_action", "frozen")
+    array.set("llbitmap/mark", 5)
+    array.stop()
+    first, second = array.member_images()
+    overwrite(second, 5 * CHUNK, bytes(8 * 512))
+    vm.run(["blockdev", "--flushbufs", vm.disks[1]])
+    array.assemble(extra=("--readonly",))
+    assert "write_mostly" in array.member_state(vm.disks[0])
+    before = content.wrong()
+    array.readwrite()
+    array.wait_in_sync()
+    array.wait_sync()
+    array.flush()
+    assert array.unequal() == [] and first.data(5 * CHUNK, 8) == bytes(8 * 512)
+    assert content.wrong() == before
+
+
 def test_degraded_no_more_without_a_recovery(vm):
     """Nobody comes back: what was written meanwhile is still to be resynced."""
     array = vm.create_array(level=1, disks=3, size=40960)
