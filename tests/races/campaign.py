@@ -9,11 +9,13 @@ before or after Ctrl-C.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import re
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -79,8 +81,31 @@ def check_watching(vm, flavour):
                "dmesg | grep 'kasan: KernelAddressSanitizer initialized'")
 
 
-def one_round(one, flavour):
-    """(what was done, what was found) of a round, on a VM of its own."""
+@contextlib.contextmanager
+def no_longer_than(vm, pattern):
+    """Ends the VM as soon as its kernel says that; never, if it is ""."""
+    over = threading.Event()
+
+    def look():
+        while not over.wait(2):
+            if re.search(pattern, vm.log.text()):
+                vm.power_cut()
+                return
+
+    looking = threading.Thread(target=look)
+    if pattern:
+        looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if pattern:
+            looking.join()
+
+
+def one_round(one, flavour, until=""):
+    """(what was done, what was found) of a round, on a VM of its own, which ends as soon as its
+    kernel says what the regular expression `until` matches."""
     directories = Directories()
     vm = VM(Environment(), directories.take(f"races-{flavour}"), VMOptions(**load.VM))
     done, found = {}, ""
@@ -89,7 +114,8 @@ def one_round(one, flavour):
         watch = Watch(vm)
         try:
             check_watching(vm, flavour)
-            done = load.play(vm, one)
+            with no_longer_than(vm, until):
+                done = load.play(vm, one)
         except TROUBLE as error:
             found = f"{type(error).__name__}: {error}"
         found = "\n".join(filter(None, (found, watch.finish([]))))
@@ -112,7 +138,8 @@ def rounds(flavour, progress, folder, options):
         one = load.Round(level, progress.next_seed(number), min(each, max(60, int(left))))
         print(f"{flavour}: {one}", flush=True)
         begin = time.monotonic()
-        done, found = one_round(one, flavour)
+        until = debug.seen_as(options.broken) if options.broken else ""
+        done, found = one_round(one, flavour, until)
         progress.add(level=one.level, seed=one.seed, seconds=one.seconds, found=bool(found), **done)
         print(f"  {done} ({time.monotonic() - begin:.0f} s)", flush=True)
         if found:

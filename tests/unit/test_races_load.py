@@ -95,7 +95,7 @@ def races(tmp_path, monkeypatch):
     played = []
 
     def run(one_round=lambda one, flavour: (ENOUGH, ""), minutes=4, **options):
-        def play(one, flavour):
+        def play(one, flavour, _):
             played.append((flavour, one.level, one.seconds))
             return one_round(one, flavour)
 
