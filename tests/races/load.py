@@ -179,8 +179,10 @@ class Round:
         # the pages meet where each has its own, or where all write and discard across each other
         self.first = PAGE_END * width(self.level, disks) - self.kib * 2 * draw.choice((11, 15)) // 16
         self.seeds = {name: draw.randrange(1, 32768) for name in LOOPS}
-        # who is behind in data, too: write-mostly, with write-behind
+        # on RAID1 the slow one is behind in data, too: write-mostly, with write-behind
         self.behind = self.level == 1
+        if self.behind:
+            self.slow = disks - 1       # mdadm's option is for all members that come after it
 
     def __str__(self):
         return (f"raid{self.level}, seed {self.seed}: bitmap writes of member {self.slow} take "
@@ -221,8 +223,7 @@ def make_array(vm, one):
     members[one.slow] = slow
     extra = []
     if one.behind:
-        members.remove(slow)
-        members += ["--write-mostly", slow]
+        members.insert(one.slow, "--write-mostly")
         extra = ["--write-behind=256"]
     slow.delay_writes(one.delay)
     # with the 1 MB/s that md leaves to a sync beside writers, none comes to its end between two stops
