@@ -73,7 +73,14 @@ while on; do
     (( degraded && RANDOM % 8 )) && {{ pause 1; continue; }}
     words=(check repair resync check)
     tell $md/sync_action ${{words[RANDOM % 4]}}
-    pause $((RANDOM % 2)).$((RANDOM % 10))
+    if (( RANDOM % 3 )); then
+        pause $((RANDOM % 2)).$((RANDOM % 10))
+    else
+        for i in {{1..100}}; do
+            read -r now < $md/sync_action && [ $now != idle ] && on || break
+            pause 0.3
+        done
+    fi
     (( RANDOM % 6 )) || {{ abort frozen; pause 0.3; }}
     abort idle
     pause $((RANDOM % 3))
@@ -83,11 +90,9 @@ done
 MEMBERS = r"""
 while on; do
     pause $((RANDOM % 4))
-    if (( RANDOM % 2 )); then
-        mdadm $array --fail {failing} && did fail
-    else
-        tell $md/dev-{failing_name}/state faulty
-    fi
+    # mdadm does not let go of a member of RAID5 while there are writes; the kernel does
+    (( RANDOM % 2 )) && mdadm $array --fail {failing} && did fail ||
+        tell $md/dev-{failing_name}/state faulty || continue
     removed= joined=
     for i in {{1..50}}; do mdadm $array --remove {failing} && did removed && removed=1 && break; pause 0.2; done
     pause $((RANDOM % 3))
