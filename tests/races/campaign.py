@@ -23,7 +23,7 @@ sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 
 import debug
 import load
-from vmtest import Environment
+from vmtest import Environment, kernel_log
 from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import TOP, build_dir
 from vmtest.errors import CommandFailed, CommandTimeout, VMLost, VMPanic
@@ -83,14 +83,17 @@ def check_watching(vm, flavour):
 
 @contextlib.contextmanager
 def no_longer_than(vm, pattern):
-    """Ends the VM as soon as its kernel says that; never, if it is ""."""
+    """Ends the VM as soon as its kernel says that, but in what is explained; never, if it is ""."""
     over = threading.Event()
 
     def look():
-        while not over.wait(2):
-            if re.search(pattern, vm.log.text()):
-                vm.power_cut()
-                return
+        seen = 0
+        # twice: the end of a report may say that it is explained
+        while seen < 2 and not over.wait(2):
+            text = "\n".join(kernel_log.unexplained(vm.log.text()))
+            seen = seen + 1 if re.search(pattern, text) else 0
+        if seen == 2:
+            vm.power_cut()
 
     looking = threading.Thread(target=look)
     if pattern:
@@ -146,7 +149,7 @@ def rounds(flavour, progress, folder, options):
             texts.append(found)
             (folder / f"found-{one.seed}").write_text(found, encoding="utf-8")
             print(f"{found}\n(also in {folder / f'found-{one.seed}'})", flush=True)
-            if options.broken:
+            if options.broken and re.search(until, found):
                 break
     return texts
 

@@ -179,7 +179,9 @@ def test_a_planted_bug_must_be_found(races, monkeypatch):
     assert races(lambda one, flavour: ({}, "BUG: KCSAN: data-race in b"), **one) == 0
     assert len(races.played) == 1
     assert races(**one) == 1
+    # something else does not count, and does not end it
     assert races(lambda one, flavour: ({}, "no such file"), **one) == 1
+    assert len(races.played) == 4
 
 
 @pytest.mark.parametrize("bug", campaign.debug.BUGS)

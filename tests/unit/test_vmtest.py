@@ -162,6 +162,9 @@ def test_an_explained_report_hides_nothing_that_another_cpu_says_meanwhile(expla
     for line in ("WARNING: CPU: 1 at a.c", "BUG: KASAN: use-after-free in b", "list_add corruption."):
         assert line in kernel_log.find_trouble(f"{before}[ 2.15] {line}\n{rule}{after}")
     assert "a.c" in kernel_log.find_trouble(f"{before}[ 2.15] WARNING: at a.c\n")   # it ends there
+    # its own stack
+    frame = "[ 2.15]  kcsan_setup_watchpoint+0x18f/0x3d0\n[ 2.15]  ? kcsan_a.part.0+0x1/0x2 [md_mod]\n"
+    assert not kernel_log.find_trouble(f"{before}{frame}{rule}{after}")
 
 
 @pytest.mark.parametrize("line", [line for line in (KNOWN_REPORTS.read_text().splitlines())

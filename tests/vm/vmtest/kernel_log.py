@@ -53,6 +53,8 @@ class KernelLog:
 # A sanitizer's report; a line of these ends it as well.
 SANITIZER = re.compile(r"BUG: K[AC]SAN: ")
 RULE = re.compile(r"={60,}$")
+# A line of its stack, whose function may be called anything: kcsan_setup_watchpoint().
+FRAME = re.compile(r"\]\s+(\? )?[\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+( \[\w+\])?$")
 
 
 @functools.lru_cache(maxsize=None)
@@ -73,7 +75,8 @@ def without_reports(lines, explained):
         text = "\n".join(report)
         if any(title.search(report[0]) and body.search(text) for title, body in explained):
             return [line for line in report[1:]
-                    if TROUBLE.search(line) and "Call Trace:" not in line]
+                    if TROUBLE.search(line) and not FRAME.search(line)
+                    and "Call Trace:" not in line]
         return report
 
     for line in lines:
@@ -91,13 +94,17 @@ def without_reports(lines, explained):
         yield from rest()
 
 
+def unexplained(text):
+    """The lines of a log but those of reports that the file LLBITMAP_KNOWN explains."""
+    return list(without_reports(text.splitlines(), known(os.environ.get("LLBITMAP_KNOWN"))))
+
+
 def find_trouble(text, expected=()):
     """Excerpt from the first line of trouble on, or "". `expected`: regular expressions; a line
     that one of them matches is no trouble, nor is the call trace right behind it. Reports that the
     file LLBITMAP_KNOWN explains are none, either."""
     patterns = [re.compile(pattern) for pattern in expected]
-    lines = re.sub(f"{DUMP_BEGIN}.*?({DUMP_END}|$)", "", text, flags=re.DOTALL).splitlines()
-    lines = list(without_reports(lines, known(os.environ.get("LLBITMAP_KNOWN"))))
+    lines = unexplained(re.sub(f"{DUMP_BEGIN}.*?({DUMP_END}|$)", "", text, flags=re.DOTALL))
     excused = False
     for number, line in enumerate(lines):
         if any(pattern.search(line) for pattern in patterns):
