@@ -2,16 +2,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Races: the tests of the VM and a load of everything at once on debug kernels: `make races`.
 
-For each kernel first the test files, then the load, round after round on one level after the other,
-until the minutes are over. Progress stands in build/races/<kernel>.json: the same command goes on
-after Ctrl-C, and does not repeat a test file that has passed. Exit status 1 if anything was found.
+For each kernel first the test files, then the load, round after round on the level that had least of
+it, until the minutes are over. Progress stands in build/races/<kernel>.json: the same command goes on
+after Ctrl-C, and repeats nothing; on other modules it begins anew. Exit status 1 if anything was found,
+before or after Ctrl-C.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import pathlib
+import re
 import subprocess
 import sys
+import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -19,7 +23,7 @@ sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 
 import debug
 import load
-from vmtest import Environment
+from vmtest import Environment, kernel_log
 from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import TOP, build_dir
 from vmtest.errors import CommandFailed, CommandTimeout, VMLost, VMPanic
@@ -28,12 +32,14 @@ from vmtest.machine import VM, VMOptions
 from vmtest.slot import Directories
 
 EACH = 300              # seconds of load in one round
+# One access in 20 is watched, not in 200: md alone is instrumented, and the load needs few CPUs.
+CMDLINE = {"kasan": "", "kcsan": "kcsan.skip_watch=20"}
 TROUBLE = (AssertionError, CommandFailed, CommandTimeout, VMLost, VMPanic)
 
 
-def loaded(progress):
+def loaded(progress, **where):
     """Seconds of load so far."""
-    return sum(one.get("seconds", 0) for one in progress.done)
+    return progress.sum("seconds", **where)
 
 
 def one_file(path):
@@ -44,19 +50,20 @@ def one_file(path):
     return path, done.returncode in (0, 5), done.stdout + done.stderr
 
 
+def waiting(files, progress):
+    """The files of tests that were not run yet."""
+    done = {one.get("file") for one in progress.done}
+    return [file for file in files if file not in done]
+
+
 def suite(files, progress, folder, jobs):
-    """The files of tests that have not passed yet; True if all of them do now."""
-    passed = {one["file"] for one in progress.done if one.get("file") and one["passed"]}
-    waiting = [file for file in files if file not in passed]
-    good = True
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(one_file, file) for file in waiting]
+        running = [pool.submit(one_file, file) for file in waiting(files, progress)]
         try:
             for future in concurrent.futures.as_completed(running):
                 path, fine, text = future.result()
                 (folder / f"{pathlib.Path(path).stem}.log").write_text(text, encoding="utf-8")
-                progress.add(file=path, passed=fine)
-                good &= fine
+                progress.add(file=path, seconds=0, found=not fine)
                 print(f"{'passed' if fine else 'FAILED'} {path}: "
                       f"{text.strip().splitlines()[-1] if text.strip() else ''}", flush=True)
                 if not fine:
@@ -64,27 +71,57 @@ def suite(files, progress, folder, jobs):
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
-    return good
 
 
 def check_watching(vm, flavour):
-    """A kernel whose sanitizer is off has nothing to report."""
+    """A kernel whose sanitizer is off has nothing to report. Lockdep ends with its first report."""
     if flavour == "kcsan":
         vm.run("mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug; "
                "grep -x 'enabled: 1' /sys/kernel/debug/kcsan")
+    else:
+        vm.run("grep -x ' *debug_locks: *1' /proc/lockdep_stats && "
+               "dmesg | grep 'kasan: KernelAddressSanitizer initialized'")
 
 
-def one_round(one, flavour):
-    """(what was done, what was found) of a round, on a VM of its own."""
+@contextlib.contextmanager
+def no_longer_than(vm, pattern):
+    """Ends the VM as soon as its kernel says that, but in what is explained; never, if it is ""."""
+    over = threading.Event()
+
+    def look():
+        seen = 0
+        # twice: the end of a report may say that it is explained
+        while seen < 2 and not over.wait(2):
+            text = "\n".join(kernel_log.unexplained(vm.log.text()))
+            seen = seen + 1 if re.search(pattern, text) else 0
+        if seen == 2:
+            vm.power_cut()
+
+    looking = threading.Thread(target=look)
+    if pattern:
+        looking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        if pattern:
+            looking.join()
+
+
+def one_round(one, flavour, until=""):
+    """(what was done, what was found) of a round, on a VM of its own, which ends as soon as its
+    kernel says what the regular expression `until` matches."""
     directories = Directories()
-    vm = VM(Environment(), directories.take(f"races-{flavour}"), VMOptions(**load.VM))
+    vm = VM(Environment(), directories.take(f"races-{flavour}"),
+            VMOptions(**load.VM, cmdline=CMDLINE[flavour]))
     done, found = {}, ""
     try:
         vm.boot()
         watch = Watch(vm)
         try:
             check_watching(vm, flavour)
-            done = load.play(vm, one)
+            with no_longer_than(vm, until):
+                done = load.play(vm, one)
         except TROUBLE as error:
             found = f"{type(error).__name__}: {error}"
         found = "\n".join(filter(None, (found, watch.finish([]))))
@@ -97,45 +134,79 @@ def one_round(one, flavour):
 
 
 def rounds(flavour, progress, folder, options):
-    """The load; True if nothing was found."""
-    good = True
+    """The load. Gives what was found now, as texts."""
+    texts = []
     levels = options.level or list(load.LEVELS)
+    each = min(EACH, max(60, int(options.minutes * 60 / len(levels))))
     while (left := options.minutes * 60 - loaded(progress)) > 0:
         number = sum("level" in one for one in progress.done)
-        seconds = min(EACH, max(60, int(left)))
-        one = load.Round(levels[number % len(levels)], progress.next_seed(number), seconds)
+        level = min(levels, key=lambda level: loaded(progress, level=level))
+        one = load.Round(level, progress.next_seed(number), min(each, max(60, int(left))))
         print(f"{flavour}: {one}", flush=True)
         begin = time.monotonic()
-        done, found = one_round(one, flavour)
-        progress.add(level=one.level, seed=one.seed, seconds=seconds, found=bool(found), **done)
+        until = debug.seen_as(options.broken) if options.broken else ""
+        done, found = one_round(one, flavour, until)
+        progress.add(level=one.level, seed=one.seed, seconds=one.seconds, found=bool(found), **done)
         print(f"  {done} ({time.monotonic() - begin:.0f} s)", flush=True)
         if found:
-            good = False
+            texts.append(found)
             (folder / f"found-{one.seed}").write_text(found, encoding="utf-8")
             print(f"{found}\n(also in {folder / f'found-{one.seed}'})", flush=True)
-            if options.broken:
+            if options.broken and re.search(until, found):
                 break
-    missing = load.left_out(progress.done)
-    if missing and not options.broken:
-        print(f"{flavour}: the load does not count, nothing was done of {missing}")
-    return good and not missing
+    return texts
+
+
+def verdict(flavour, progress, levels):
+    """True if nothing was found, now or before, and each level's load did what it must."""
+    found = [one.get("file") or f"raid{one['level']}, seed {one['seed']}"
+             for one in progress.done if one["found"]]
+    for one in found:
+        print(f"{flavour}: found in {one}")
+    lazy = False
+    for level in levels:
+        missing = load.left_out([one for one in progress.done if one.get("level") == level])
+        if missing:
+            print(f"{flavour}: the load of RAID{level} does not count, nothing was done of {missing}")
+            lazy = True
+    return not found and not lazy
+
+
+def over(progress, options):
+    return loaded(progress) >= options.minutes * 60 and not waiting(options.tests, progress)
 
 
 def carry_out(options):
+    flavours = options.kernel or debug.FLAVOURS
+    # all of them first: what is remembered of one is told by its modules
+    built = {flavour: debug.use(flavour, options.broken) for flavour in flavours}
+    for flavour in flavours:
+        (build_dir() / "races" / flavour).mkdir(parents=True, exist_ok=True)
+
+    def remembered(flavour, forget=False):
+        return Rounds.load(None if options.broken else build_dir() / "races" / f"{flavour}.json",
+                           options.seed, lambda _: forget,
+                           pathlib.Path(built[flavour]["LLBITMAP_MODULES"]).name)
+
+    # what is over begins anew, but not before all of it is over
+    anew = all(over(remembered(flavour), options) for flavour in flavours)
     good = True
-    for flavour in options.kernel or debug.FLAVOURS:
-        debug.use(flavour, options.broken)
+    for flavour in flavours:
+        os.environ.update(built[flavour])
         folder = build_dir() / "races" / flavour
-        folder.mkdir(parents=True, exist_ok=True)
-        progress = Rounds.load(
-            None if options.broken else build_dir() / "races" / f"{flavour}.json", options.seed,
-            lambda old: loaded(old) >= options.minutes * 60)
+        progress = remembered(flavour, anew)
         print(f"{flavour}: seed {progress.seed}, {loaded(progress)} s of load and "
               f"{sum('file' in one for one in progress.done)} files of tests before", flush=True)
-        if not options.broken and options.tests:
-            good &= suite(options.tests, progress, folder, options.jobs)
-        good &= rounds(flavour, progress, folder, options)
-    return int(good == bool(options.broken))
+        if options.broken:
+            noticed = any(re.search(debug.seen_as(options.broken), text)
+                          for text in rounds(flavour, progress, folder, options))
+            print(f"{flavour}: {options.broken} was {'found' if noticed else 'NOT found'}")
+            good &= noticed
+        else:
+            suite(options.tests, progress, folder, options.jobs)
+            rounds(flavour, progress, folder, options)
+            good &= verdict(flavour, progress, options.level or load.LEVELS)
+    return int(not good)
 
 
 def main():

@@ -2,6 +2,7 @@
 """Debug kernels, and md's modules for them, as they are or with a bug planted."""
 import os
 import pathlib
+import re
 
 from vmtest import planted
 from vmtest.environment import run_tool
@@ -14,6 +15,12 @@ KNOWN = HERE / "known.tsv"
 
 # {name: patch}
 BUGS = {patch.stem: patch for patch in sorted((HERE / "planted").glob("*.patch"))}
+
+
+def seen_as(bug):
+    """The regular expression for what a kernel with the bug says: other trouble does not count."""
+    return re.search("^Seen as: (.*)$", BUGS[bug].read_text(encoding="utf-8"), re.MULTILINE)[1]
+
 
 def use(flavour, bug=""):
     """Builds what is missing; what the harness starts from now on is this kernel with these

@@ -10,17 +10,23 @@ import json
 import pathlib
 import random
 import signal
+import struct
 
-from levels import wrong_sectors
-from support import Mapped, on_disk, wait_until
+from levels import PARITY, width, wrong_sectors
+from support import HOLD, Mapped, on_disk, wait_until
 from vmtest import DiskOptions
 from vmtest.environment import build_helper
+from vmtest.geometry import Layout
+from vmtest.parity import ParityLayout
 
 LEVELS = {1: 3, 10: 4, 5: 3, 6: 4}
-CLEAN = 1
+UNWRITTEN, CLEAN = 0, 1
+STATE = "races.state"   # what the writers left, in the VM's out/
 LONGEST = 10            # times the seconds of a round: so long it waits until enough was done
 ORACLE = pathlib.Path(__file__).parent / "oracle.c"
-VM = {"disks": 4, "disk": DiskOptions(size="96M"), "memory": "1536M", "cpus": 3}
+VM = {"disks": 4, "disk": DiskOptions(size="320M"), "memory": "1536M", "cpus": 3}
+SIZE = 288 << 10        # KiB of each member: the bitmap has more than a page
+PAGE_END = 3072 * 128   # sectors of it behind which chunks are in the second page
 
 # Builtins only, where it can be: a process costs half a second on an emulated debug kernel. Each
 # loop ends by itself, because one that is killed may leave the array half assembled.
@@ -58,14 +64,25 @@ done
 
 # a recovery is aborted as well, but gets its chance
 SYNCS = r"""
+abort() {{
+    read -r was < $md/sync_action && echo $1 > $md/sync_action || return
+    case $was in idle|frozen) ;; *) did aborted ;; esac
+}}
 while on; do
     read -r degraded < $md/degraded
     (( degraded && RANDOM % 8 )) && {{ pause 1; continue; }}
     words=(check repair resync check)
     tell $md/sync_action ${{words[RANDOM % 4]}}
-    pause $((RANDOM % 2)).$((RANDOM % 10))
-    (( RANDOM % 6 )) || {{ tell $md/sync_action frozen; pause 0.3; }}
-    tell $md/sync_action idle
+    if (( RANDOM % 3 )); then
+        pause $((RANDOM % 2)).$((RANDOM % 10))
+    else
+        for i in {{1..100}}; do
+            read -r now < $md/sync_action && [ $now != idle ] && on || break
+            pause 0.3
+        done
+    fi
+    (( RANDOM % 6 )) || {{ abort frozen; pause 0.3; }}
+    abort idle
     pause $((RANDOM % 3))
 done
 """
@@ -73,23 +90,25 @@ done
 MEMBERS = r"""
 while on; do
     pause $((RANDOM % 4))
-    if (( RANDOM % 2 )); then
-        mdadm $array --fail {failing} && did fail
-    else
-        tell $md/dev-{failing_name}/state faulty
-    fi
-    for i in {{1..50}}; do mdadm $array --remove {failing} && break; pause 0.2; done
+    # mdadm does not let go of a member of RAID5 while there are writes; the kernel does
+    (( RANDOM % 2 )) && mdadm $array --fail {failing} && did fail ||
+        tell $md/dev-{failing_name}/state faulty || continue
+    removed= joined=
+    for i in {{1..50}}; do mdadm $array --remove {failing} && did removed && removed=1 && break; pause 0.2; done
     pause $((RANDOM % 3))
     for i in {{1..50}}; do
-        mdadm $array --re-add {failing} && did re-add && break
-        mdadm $array --add {failing} && did add && break
+        mdadm $array --re-add {failing} && did re-add && joined=1 && break
+        mdadm $array --add {failing} && did add && joined=1 && break
         pause 0.5
     done
+    [ $joined ] && did joined
     for i in {{1..200}}; do
-        read -r degraded < $md/degraded && [ $degraded = 0 ] && did whole && break
+        read -r degraded < $md/degraded && [ $degraded = 0 ] && break
         on || break
         pause 0.2
     done
+    # only what was not whole can become it
+    [ $removed$degraded = 10 ] && did whole
 done
 """
 
@@ -121,6 +140,18 @@ while on; do
 done
 """
 
+# A write to one member takes longer than a drain has patience (5 s): what was to be cleaned, and
+# discards that were done, are let go as they are.
+STALLS = r"""
+while on; do
+    for ((wait = RANDOM % 20 + 10; wait--; )) do on && pause 1; done
+    dmsetup load {slow} <<< "{held}" && dmsetup resume --noflush {slow} || continue
+    pause 8
+    dmsetup load {slow} <<< "{let_go}" && dmsetup resume --noflush {slow} && did stalled
+done
+dmsetup load {slow} <<< "{let_go}" && dmsetup resume --noflush {slow}
+"""
+
 # on a slow machine the time may be over before each of them was done
 ENOUGH = r"""
 for word in {must}; do
@@ -130,10 +161,10 @@ done
 """
 
 LOOPS = {"settings": SETTINGS, "readers": READERS, "syncs": SYNCS, "members": MEMBERS,
-         "stops": STOPS, "enough": ENOUGH}
+         "stops": STOPS, "stalls": STALLS, "enough": ENOUGH}
 # what must have been done for the load to count: by the loops, and by the writers
-DID = ("flush", "daemon_sleep", "barrier_idle", "bitmap_set_bits", "snapshot", "sync_action", "stop",
-       "start", "whole")
+DID = ("flush", "daemon_sleep", "barrier_idle", "mark", "bitmap_set_bits", "snapshot", "sync_action",
+       "aborted", "removed", "joined", "whole", "stop", "start", "stalled")
 MUST = ("writes", "discards", "flushes", "compared", *DID)
 
 
@@ -150,12 +181,19 @@ class Round:
         self.delay = draw.choice((3, 20, 60, 150))          # ms
         self.kib = draw.choice((8, 24, 48)) << 10           # of the array that is written to
         self.threads = draw.choice((2, 4, 6))
+        # the pages meet where each has its own, or where all write and discard across each other
+        self.first = PAGE_END * width(self.level, disks) - self.kib * 2 * draw.choice((11, 15)) // 16
         self.seeds = {name: draw.randrange(1, 32768) for name in LOOPS}
+        # on RAID1 the slow one is behind in data, too: write-mostly, with write-behind
+        self.behind = self.level == 1
+        if self.behind:
+            self.slow = disks - 1       # mdadm's option is for all members that come after it
 
     def __str__(self):
         return (f"raid{self.level}, seed {self.seed}: bitmap writes of member {self.slow} take "
-                f"{self.delay} ms, member {self.failing} fails, {self.threads} threads on "
-                f"{self.kib >> 10} MiB")
+                f"{self.delay} ms, {'and its data are behind, ' if self.behind else ''}"
+                f"member {self.failing} fails, {self.threads} threads on {self.kib >> 10} MiB "
+                f"from sector {self.first} on")
 
 
 def audit_begins(vm):
@@ -166,31 +204,59 @@ def audit_begins(vm):
     return audit
 
 
+def place_in(image):
+    """A function that gives the member sector of an array sector."""
+    if image.level in PARITY:
+        layout = ParityLayout.of_member(image)
+        return lambda sector: layout.place(sector)[1]
+    layout = Layout.of_member(image)
+    return lambda sector: layout.copies(sector)[0][1]
+
+
+def stalls(slow, image, one):
+    """For the loop of this name: tables in which writes to a MiB of data where the writers are, are
+    held, and not."""
+    bitmap = slow.slow_range(one.delay)
+    where = image.data_offset + place_in(image)(one.first)
+    return {"slow": slow.name, "let_go": slow.table(bitmap),
+            "held": slow.table(bitmap, slow.slow_range(HOLD, where, 2048))}
+
+
 def make_array(vm, one):
     members = list(vm.disks[:LEVELS[one.level]])
     slow = Mapped(vm, "slow", members[one.slow])
     members[one.slow] = slow
+    extra = []
+    if one.behind:
+        members.insert(one.slow, "--write-mostly")
+        extra = ["--write-behind=256"]
     slow.delay_writes(one.delay)
-    array = vm.create_array(level=one.level, disks=len(members), members=members,
-                            size=64 << 10, assume_clean=one.level in (1, 10))
+    # with the 1 MB/s that md leaves to a sync beside writers, none comes to its end between two stops
+    vm.run("modprobe md-mod && echo 50000 > /proc/sys/dev/raid/speed_limit_min")
+    if one.level in PARITY:
+        vm.run("modprobe raid456 && "
+               "echo Y > /sys/module/raid456/parameters/devices_handle_discard_safely")
+    array = vm.create_array(level=one.level, disks=LEVELS[one.level], members=members, extra=extra,
+                            size=SIZE, assume_clean=one.level in (1, 10))
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 0)
     return array, slow
 
 
-def run_loops(vm, array, one):
+def run_loops(vm, array, slow, one):
     """Until the writers have ended; gives what it counted, and what the loops did."""
     vm.run("rm -f /run/races.*; : > /run/races.did")
     failing = array.members[one.failing]
     values = {"sysfs": array.sysfs, "array": array, "chunks": array.metadata()["chunks"],
               "failing": failing, "failing_name": str(failing).rpartition("/")[2],
-              "members": " ".join(map(str, array.members)), "must": " ".join(DID)}
+              "members": " ".join(map(str, array.members)), "must": " ".join(DID),
+              **stalls(slow, array.member_images()[0], one)}
     longest = one.seconds * LONGEST
     patience = longest + 600
     loops = {name: vm.spawn((PRELUDE + text).format(seed=one.seeds[name], **values), patience)
              for name, text in LOOPS.items()}
-    counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.seed,
-                     one.kib, one.threads, one.seconds, longest, "/run/races.state"], patience)
+    counts = vm.run([build_helper("races-oracle", ORACLE, "-pthread"), "write", array, one.first,
+                     one.seed, one.kib, one.threads, one.seconds, longest, f"/mnt/out/{STATE}"], patience)
     vm.run(": > /run/races.end")
     for name, loop in loops.items():
         ended = loop.wait(check=False)
@@ -215,15 +281,30 @@ def make_whole(vm, array):
     array.flush()
 
 
-def judge_members(array):
-    """From outside: nothing is left to do, all members have the same states, and where they say
-    Clean, copies and parity are right."""
+def unwritten_data(state, first, states, image):
+    """The chunks that hold data, by what the writers left from sector `first` on, and are Unwritten,
+    by a member's bytes."""
+    unit = image.bitmap().chunksize
+    # the bitmap counts a member's sectors, or the array's
+    counted = place_in(image) if image.level in PARITY else int
+    held = {counted(sector) // unit
+            for sector, (number,) in enumerate(struct.iter_unpack("=I", state), first) if number}
+    return sorted(chunk for chunk in held if states[chunk] == UNWRITTEN)
+
+
+def judge_members(array, one, state):
+    """From outside: nothing is left to do, all members have the same states, what holds data is not
+    Unwritten, and where they say Clean, copies and parity are right."""
     bits = array.bits()
     assert bits["dirty"] == bits["need sync"] == bits["syncing"] == 0, bits
     array.settle()
     states, *others = on_disk(array)
     assert all(other == states for other in others), "the members' bitmaps differ"
-    chunk = array.member_images()[0].bitmap().chunksize
+    image = array.member_images()[0]
+    assert len(states) > PAGE_END // image.bitmap().chunksize, "one page had room for it"
+    forgotten = unwritten_data(state, one.first, states, image)
+    assert forgotten == [], f"chunks {forgotten} hold data and are Unwritten"
+    chunk = image.bitmap().chunksize
     bad = {sector // chunk for first, last in wrong_sectors(array)
            for sector in range(first, last + 1)}
     wrong = sorted(number for number in bad if states[number] == CLEAN)
@@ -244,11 +325,13 @@ def play(vm, one):
     array, slow = make_array(vm, one)
     audit = audit_begins(vm)
     array.wait_sync(300)
-    oracle, did = run_loops(vm, array, one)
+    oracle, did = run_loops(vm, array, slow, one)
     slow.plain()
     make_whole(vm, array)
-    vm.run(["races-oracle", "verify", array, "/run/races.state"], 300)
-    judge_members(array)
+    vm.run(["races-oracle", "verify", array, one.first, f"/mnt/out/{STATE}"], 300)
+    state = vm.out / STATE
+    judge_members(array, one, state.read_bytes())
+    state.unlink()
     array.stop()
     return {**oracle, **did, "loads": judge_audit(audit)}
 

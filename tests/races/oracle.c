@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * races-oracle write DEVICE SEED KIB THREADS SECONDS LONGEST STATE: writes, discards, flushes and
- *	reads the first KIB of DEVICE by THREADS threads and compares what comes back; leaves in the
- *	file STATE what is there in the end
- * races-oracle verify DEVICE STATE: compares all of it
+ * races-oracle write DEVICE FIRST SEED KIB THREADS SECONDS LONGEST STATE: writes, discards, flushes
+ *	and reads KIB of DEVICE from sector FIRST on by THREADS threads and compares what comes back;
+ *	leaves in the file STATE what is there in the end
+ * races-oracle verify DEVICE FIRST STATE: compares all of it
  *
  * The first half is shared out in runs of 16 KiB, so that threads meet in each chunk of the bitmap.
  * Behind it each thread has a part of its own, for what is larger, and for discards. In the last
@@ -38,6 +38,7 @@
 #define PATIENCE 600		/* seconds until the device has to be there again */
 
 static const char *device;
+static off_t origin;		/* bytes: where the space begins; sectors are counted from there */
 static unsigned int threads, sectors, scratch;	/* sector where it begins */
 static uint32_t *wanted;
 static time_t started, seconds, longest;
@@ -141,7 +142,7 @@ static void write_some(struct thread *t, int fd, unsigned int first, unsigned in
 		fill(t->buffer + i * SECTOR, number, first + i);
 		wanted[first + i] = 0;
 	}
-	done = pwritev2(fd, &iov, 1, (off_t)first * SECTOR, flags);
+	done = pwritev2(fd, &iov, 1, origin + (off_t)first * SECTOR, flags);
 	if (done == (ssize_t)iov.iov_len) {
 		for (unsigned int i = 0; i < count && first < scratch; i++)
 			wanted[first + i] = number;
@@ -157,18 +158,18 @@ static void read_some(struct thread *t, int fd, unsigned int first, unsigned int
 {
 	ssize_t length = (ssize_t)count * SECTOR;
 
-	if (pread(fd, t->buffer, length, (off_t)first * SECTOR) != length)
+	if (pread(fd, t->buffer, length, origin + (off_t)first * SECTOR) != length)
 		die("read", first, count);
 	compare(t->buffer, first, count);
 }
 
 static void discard_some(int fd, unsigned int first, unsigned int count)
 {
-	uint64_t range[2] = { (uint64_t)first * SECTOR, (uint64_t)count * SECTOR };
+	uint64_t range[2] = { origin + (uint64_t)first * SECTOR, (uint64_t)count * SECTOR };
 
 	for (unsigned int i = 0; i < count; i++)
 		wanted[first + i] = 0;
-	if (ioctl(fd, BLKDISCARD, range) && errno != EOPNOTSUPP)
+	if (ioctl(fd, BLKDISCARD, range))
 		die("discard", first, count);
 	__atomic_fetch_add(&discarded, 1, __ATOMIC_RELAXED);
 }
@@ -269,22 +270,23 @@ static void verify_all(const char *state)
 
 int main(int argc, char **argv)
 {
-	if (argc < 4)
+	if (argc < 5)
 		return 2;
 	device = argv[2];
+	origin = strtoul(argv[3], NULL, 0) * SECTOR;
 	if (!strcmp(argv[1], "verify")) {
-		verify_all(argv[3]);
+		verify_all(argv[4]);
 		return 0;
 	}
-	if (argc != 9)
+	if (argc != 10)
 		return 2;
-	sectors = strtoul(argv[4], NULL, 0) * 2;
-	threads = strtoul(argv[5], NULL, 0);
+	sectors = strtoul(argv[5], NULL, 0) * 2;
+	threads = strtoul(argv[6], NULL, 0);
 	scratch = sectors / 8 * 7 / RUN * RUN;
 	started = time(NULL);
-	seconds = strtoul(argv[6], NULL, 0);
-	longest = strtoul(argv[7], NULL, 0);
+	seconds = strtoul(argv[7], NULL, 0);
+	longest = strtoul(argv[8], NULL, 0);
 	wanted = calloc(sectors, sizeof(*wanted));
-	write_all(strtoull(argv[3], NULL, 0), argv[8]);
+	write_all(strtoull(argv[4], NULL, 0), argv[9]);
 	return 0;
 }

@@ -53,27 +53,50 @@ class KernelLog:
 # A sanitizer's report; a line of these ends it as well.
 SANITIZER = re.compile(r"BUG: K[AC]SAN: ")
 RULE = re.compile(r"={60,}$")
+# A line of its stack, whose function may be called anything: kcsan_setup_watchpoint().
+FRAME = re.compile(r"\]\s+(\? )?[\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+( \[\w+\])?$")
 
 
 @functools.lru_cache(maxsize=None)
 def known(path):
-    """Reports of a debug kernel that are explained: lines of a regular expression for the title, a
-    tab, and the explanation."""
+    """Reports of a debug kernel that are explained, as (title, body): lines of a regular expression
+    for the title, a tab, one that the report must match as well (or nothing), a tab, and why."""
     lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines() if path else []
-    return tuple(re.compile(line.split("\t")[0]) for line in lines
-                 if line and not line.startswith("#"))
+    rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
+    return tuple((re.compile(title), re.compile(body, re.DOTALL)) for title, body, _ in rows)
 
 
-def without_reports(lines, patterns):
-    """The lines but those of sanitizers' reports whose title one of the patterns matches."""
-    skipping = False
+def without_reports(lines, explained):
+    """The lines but those of explained reports of sanitizers. What another CPU says meanwhile, and
+    is trouble, stays."""
+    report = []
+
+    def rest():
+        text = "\n".join(report)
+        if any(title.search(report[0]) and body.search(text) for title, body in explained):
+            return [line for line in report[1:]
+                    if TROUBLE.search(line) and not FRAME.search(line)
+                    and "Call Trace:" not in line]
+        return report
+
     for line in lines:
-        if not skipping:
-            skipping = bool(SANITIZER.search(line)) and any(one.search(line) for one in patterns)
-            if not skipping:
-                yield line
-        elif RULE.search(line):
-            skipping = False
+        if SANITIZER.search(line) or report:
+            if report and SANITIZER.search(line):       # of another CPU, within
+                yield from rest()
+                report = []
+            report.append(line)
+            if RULE.search(line):
+                yield from rest()
+                report = []
+        else:
+            yield line
+    if report:
+        yield from rest()
+
+
+def unexplained(text):
+    """The lines of a log but those of reports that the file LLBITMAP_KNOWN explains."""
+    return list(without_reports(text.splitlines(), known(os.environ.get("LLBITMAP_KNOWN"))))
 
 
 def find_trouble(text, expected=()):
@@ -81,8 +104,7 @@ def find_trouble(text, expected=()):
     that one of them matches is no trouble, nor is the call trace right behind it. Reports that the
     file LLBITMAP_KNOWN explains are none, either."""
     patterns = [re.compile(pattern) for pattern in expected]
-    lines = re.sub(f"{DUMP_BEGIN}.*?({DUMP_END}|$)", "", text, flags=re.DOTALL).splitlines()
-    lines = list(without_reports(lines, known(os.environ.get("LLBITMAP_KNOWN"))))
+    lines = unexplained(re.sub(f"{DUMP_BEGIN}.*?({DUMP_END}|$)", "", text, flags=re.DOTALL))
     excused = False
     for number, line in enumerate(lines):
         if any(pattern.search(line) for pattern in patterns):

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What `make races` counts, remembers and judges, where that needs no VM."""
+import argparse
+import importlib.util
+import json
+import os
+import re
+import struct
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from conftest import TOP
+
+RACES = TOP / "tests/races"
+sys.path[:0] = [str(RACES)]
+
+import load
+from vmtest.campaign import Rounds
+
+# other proofs have a campaign.py as well
+spec = importlib.util.spec_from_file_location("races_campaign", RACES / "campaign.py")
+campaign = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(campaign)
+
+ENOUGH = dict.fromkeys(load.MUST, 1)
+
+
+# -- what is counted --------------------------------------------------------------------------------
+
+@pytest.fixture
+def loop(tmp_path):
+    """Runs a loop of the load against files in place of sysfs, for two turns at most, with what
+    takes the place of mdadm; gives the words that it left."""
+    def run(name, mdadm, **files):
+        for path, text in {"degraded": "0", "sync_action": "idle", **files}.items():
+            (tmp_path / path).write_text(f"{text}\n", encoding="ascii")
+        (tmp_path / "dev-vda").mkdir(exist_ok=True)
+        (tmp_path / "mdadm").write_text(f"#!/bin/sh\n{mdadm}\n", encoding="ascii")
+        (tmp_path / "mdadm").chmod(0o755)
+        text = (load.PRELUDE + load.LOOPS[name]).format(
+            seed=1, sysfs=tmp_path, array="/dev/md0", chunks=100, failing="/dev/vda",
+            failing_name="vda", members="/dev/vda", must="", slow="", held="", let_go="")
+        # as fast as it can, and not for ever
+        text = text.replace("/run/", f"{tmp_path}/").replace(
+            'pause() {', 'turns=0\non() { (( turns++ < 2 )); }\npause() { return; ')
+        text = text.replace('on() { ! [', 'unused() { ! [')
+        did = tmp_path / "races.did"
+        did.unlink(missing_ok=True)
+        subprocess.run(["bash", "-c", f"{text}\ndid ended"], check=True, timeout=60,
+                       env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+        return set(did.read_text(encoding="ascii").split())
+
+    return run
+
+
+def test_an_array_that_nothing_was_removed_from_was_not_made_whole(loop):
+    assert loop("members", "exit 1") == {"state", "ended"}
+
+
+def test_a_member_that_went_and_came_back(loop):
+    assert loop("members", "exit 0") >= {"removed", "joined", "re-add", "whole"}
+    assert loop("members", 'case "$2" in --re-add) exit 1;; esac') >= {"joined", "add", "whole"}
+
+
+def test_a_member_that_does_not_come_back(loop):
+    did = loop("members", 'case "$2" in --*add) exit 1;; esac', degraded="1")
+    assert "removed" in did and not did & {"joined", "whole"}
+
+
+def test_idle_in_an_idle_array_aborts_nothing(loop, monkeypatch):
+    # the file keeps what was written last: the sync that was begun goes on
+    assert {"sync_action", "aborted"} <= loop("syncs", "")
+    monkeypatch.setitem(load.LOOPS, "syncs", load.SYNCS.replace("(check repair resync check)",
+                                                                "(idle idle idle idle)"))
+    assert "aborted" not in loop("syncs", "")
+
+
+@pytest.mark.parametrize("word", ["removed", "joined", "aborted", "mark", "stalled"])
+def test_it_must_have_been_done(word):
+    assert word in load.left_out([{**ENOUGH, word: 0}])
+    assert load.left_out([ENOUGH]) == []
+
+
+# -- what is remembered -----------------------------------------------------------------------------
+
+@pytest.fixture
+def races(tmp_path, monkeypatch):
+    """Campaigns whose rounds are the given functions, with kernels that are not built."""
+    modules = {"LLBITMAP_MODULES": "/modules-1"}
+    monkeypatch.setattr(campaign, "build_dir", lambda: tmp_path)
+    monkeypatch.setattr(campaign.debug, "use", lambda flavour, bug="": {**modules, "FLAVOUR": flavour})
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    played = []
+
+    def run(one_round=lambda one, flavour: (ENOUGH, ""), minutes=4, **options):
+        def play(one, flavour, _):
+            played.append((flavour, one.level, one.seconds))
+            return one_round(one, flavour)
+
+        monkeypatch.setattr(campaign, "one_round", play)
+        played.clear()
+        return campaign.carry_out(argparse.Namespace(**{
+            "kernel": None, "minutes": minutes, "seed": None, "level": None, "jobs": 1,
+            "broken": "", "tests": [], **options}))
+
+    run.played, run.modules = played, modules
+    return run
+
+
+def interrupt_at(flavour, number):
+    """A round that Ctrl-C ends: the one with this number on this kernel."""
+    count = []
+
+    def one_round(_, now):
+        count.append(now)
+        if count.count(flavour) == number:
+            raise KeyboardInterrupt
+        return ENOUGH, ""
+    return one_round
+
+
+def test_each_level_has_its_share(races):
+    assert races(minutes=5) == 0
+    assert [(flavour, level) for flavour, level, _ in races.played] == \
+        [(flavour, level) for flavour in ("kasan", "kcsan") for level in (1, 10, 5, 6)]
+
+
+def test_a_level_that_did_nothing_is_told_of(races, capsys):
+    def lazy(one, _):
+        return {**ENOUGH, "joined": int(one.level != 6)}, ""
+    assert races(lazy) == 1
+    assert "RAID6" in capsys.readouterr().out
+
+
+def test_what_is_over_does_not_begin_anew_while_the_rest_goes_on(races):
+    with pytest.raises(KeyboardInterrupt):
+        races(interrupt_at("kcsan", 2))
+    assert races() == 0
+    assert {flavour for flavour, *_ in races.played} == {"kcsan"}
+    assert len(races.played) == 3
+    # all of it is over: from the beginning
+    assert races() == 0
+    assert len(races.played) == 8
+
+
+def test_a_finding_before_ctrl_c_is_a_finding(races):
+    def bad(one, flavour):
+        if one.level == 10:
+            raise KeyboardInterrupt
+        return ENOUGH, "a race"
+    with pytest.raises(KeyboardInterrupt):
+        races(bad)
+    assert races() == 1
+
+
+def test_a_file_of_tests_that_failed_before_ctrl_c_is_a_finding(races, monkeypatch):
+    monkeypatch.setattr(campaign, "one_file", lambda path: (path, False, "it failed"))
+    with pytest.raises(KeyboardInterrupt):
+        races(interrupt_at("kasan", 1), tests=["test_a.py"])
+    monkeypatch.setattr(campaign, "one_file", lambda path: (path, True, "passed"))
+    assert races(tests=["test_a.py"]) == 1
+
+
+def test_what_was_done_on_other_modules_does_not_count(races):
+    with pytest.raises(KeyboardInterrupt):
+        races(interrupt_at("kcsan", 1))
+    races.modules["LLBITMAP_MODULES"] = "/modules-2"
+    assert races() == 0
+    assert len(races.played) == 8
+
+
+def test_a_planted_bug_must_be_found(races, monkeypatch):
+    monkeypatch.setattr(campaign.debug, "seen_as", lambda bug: "data-race in (a|b)")
+    one = {"kernel": ["kcsan"], "broken": "some"}
+    # the load need not have done everything by then
+    assert races(lambda one, flavour: ({}, "BUG: KCSAN: data-race in b"), **one) == 0
+    assert len(races.played) == 1
+    assert races(**one) == 1
+    # something else does not count, and does not end it
+    assert races(lambda one, flavour: ({}, "no such file"), **one) == 1
+    assert len(races.played) == 4
+
+
+@pytest.mark.parametrize("bug", campaign.debug.BUGS)
+def test_it_is_known_what_a_planted_bug_looks_like(bug):
+    re.compile(campaign.debug.seen_as(bug))
+
+
+def test_rounds_of_another_key_are_dropped(tmp_path):
+    path = tmp_path / "rounds.json"
+    Rounds.load(path, 5, key="a").add(number=1)
+    assert len(Rounds.load(path, 5, key="a").done) == 1
+    assert Rounds.load(path, 5, key="b").done == []
+    path.write_text(json.dumps({"seed": 5, "done": [{"number": 1}]}), encoding="utf-8")
+    assert Rounds.load(path, 5, key="a").done == []
+
+
+# -- what is judged ---------------------------------------------------------------------------------
+
+def member(level, disks, chunk_sectors=128):
+    return SimpleNamespace(level=level, raid_disks=disks, layout=2, size=1 << 16,
+                           chunk_sectors=chunk_sectors,
+                           bitmap=lambda: SimpleNamespace(chunksize=64))
+
+
+@pytest.mark.parametrize("level, disks, first, sector, chunk", [
+    (1, 3, 0, 70, 1), (1, 3, 64, 70, 2), (10, 4, 0, 70, 1), (5, 3, 0, 70, 1), (5, 3, 0, 128, 0),
+    (5, 3, 0, 2 * 128 + 64, 3), (5, 3, 128, 128 + 64, 3), (6, 4, 0, 2 * 128 + 64, 3)])
+def test_unwritten_where_data_are(level, disks, first, sector, chunk):
+    wanted = [0] * 1000
+    wanted[sector] = 17
+    state = struct.pack("<1000I", *wanted)
+    states = bytearray([load.CLEAN] * 8)
+    assert load.unwritten_data(state, first, bytes(states), member(level, disks)) == []
+    states[chunk] = 0
+    assert load.unwritten_data(state, first, bytes(states), member(level, disks)) == [chunk]
+
+
+def test_a_chunk_without_data_may_be_unwritten():
+    assert load.unwritten_data(bytes(4000), 0, bytes(16), member(1, 2)) == []
+
+
+@pytest.mark.parametrize("level", load.LEVELS)
+def test_the_writers_meet_where_the_pages_do(level):
+    """Their space is on both sides, and within the array."""
+    for seed in range(50):
+        one = load.Round(level, seed, 60)
+        image = SimpleNamespace(**{**vars(member(level, load.LEVELS[level])),
+                                   "layout": 0x102 if level == 10 else 2, "size": load.SIZE * 2})
+        last = one.first + one.kib * 2 - 1
+        counted = load.place_in(image) if level in load.PARITY else int
+        assert counted(one.first) < load.PAGE_END <= counted(last)
+        assert load.place_in(image)(last) < load.SIZE * 2
