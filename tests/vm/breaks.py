@@ -239,10 +239,6 @@ BREAKS = {
     "read-from-any-member": (
         "md-llbitmap.h", "\treturn rdev->raid_disk >= 0 && test_bit(In_sync, &rdev->flags) &&",
         "\treturn rdev->raid_disk >= 0 &&", "test_reload.py::test_states_come_from_an_in_sync_member"),
-    "raid1.c", "\t\t    rdev_in_recovery(rdev, r1_bio) ||\n\t\t    test_bit(WriteMostly, &rdev->flags))\n"
-        "\t\t\tcontinue;\n\n\t\t/* choose the first",
-        "\t\t    rdev_in_recovery(rdev, r1_bio))\n\t\t\tcontinue;\n\n\t\t/* choose the first",
-        "test_members.py::test_what_is_read_before_a_resync_is_read_behind_it"),
     "check-changes-states": (
         "md-llbitmap-sync.c", "if (sector == start && !test_bit(MD_RECOVERY_CHECK, &mddev->recovery))",
         "if (sector == start)", "test_reload.py::test_check_and_repair "
