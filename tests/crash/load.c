@@ -7,9 +7,10 @@
  *
  * Threads write batches of random requests to the windows FIRST:SECTORS of
  * DEVICE (one io_submit() each, so that md sees them in one plug), fsync and
- * discard, until SECONDS are over and enough was done. Each sector carries its
- * number and a generation that grows with every request, from GENERATION on; no two requests in
- * flight overlap. Discards are of UNIT sectors, which is what a bitmap chunk
+ * discard, until SECONDS are over, enough was done, and the file ENOUGH says that
+ * nothing else happens to the array. Each sector carries its number and a
+ * generation that grows with every request, from GENERATION on; no two requests
+ * in flight overlap. Discards are of UNIT sectors, which is what a bitmap chunk
  * stands for, or of a part of it. Now and then a write is to be durable when it
  * is done (RWF_DSYNC). MARKS is a device that gets a sector when writes or an
  * fsync are done, and around every discard, so that what was promised is known
@@ -36,6 +37,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define ENOUGH		"/run/crash-load.enough"
 #define THREADS		3
 #define DEPTH		32
 #define MAX_SECTORS	128
@@ -302,7 +304,7 @@ static bool over(void)
 	pthread_mutex_lock(&lock);
 	enough = syncs >= AT_LEAST && discards >= AT_LEAST;
 	pthread_mutex_unlock(&lock);
-	return enough && time(NULL) >= end;
+	return enough && time(NULL) >= end && !access(ENOUGH, F_OK);
 }
 
 static void *work(void *arg)

@@ -165,7 +165,9 @@ class Scene:
             array.set("rmw_level", PREFER_RMW)
 
     def run_load(self, array, unit, where, seconds, meanwhile=None, generation=0):
-        """... until the array is stopped; gives what the load said, and the content in the end."""
+        """... until the array is stopped; gives what the load said, and the content in the end.
+        The load goes on as long as something happens to the array."""
+        self.vm.run(["rm", "-f", ENOUGH])
         process = self.vm.spawn(
             [self.load, array, self.vm.disks[-1], f"{array.sysfs}/llbitmap/flush", self.seed,
              seconds, unit, generation, *map(first_and_count, where)])
@@ -176,6 +178,7 @@ class Scene:
             process.signal()            # its marks are not for the next recording
             process.wait(check=False)
             raise
+        self.vm.run(["touch", ENOUGH])
         said = process.wait().stdout.strip()
         array.wait_sync()
         content = self.read_back(array, where)
