@@ -26,6 +26,8 @@ DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
 DATA_BEGIN_MAX = 4096
 STRIPE = 1024                   # sectors of a member at most, as mdadm likes them
 
+ENOUGH = "/run/crash-load.enough"       # as load.c has it
+
 # A VM with disks for an array of each level, large enough for two pages of the bitmap. With fewer
 # of them, raid5 would not read old parity to write a block: what it reads instead are all the others.
 DISKS = {1: range(3), 10: range(3, 7), 5: range(7, 11), 6: range(11, 17)}
