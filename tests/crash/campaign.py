@@ -7,6 +7,8 @@ a member leaves and comes back, is replaced, chunks are synced, or the array gro
 goes on where it was stopped (Ctrl-C); when it is through, or the modules are others, the next call
 begins a new one. With --broken the kernel is broken on purpose, and the first violation ends it.
 
+A state that the kernel cannot assemble is a violation.
+
 Exit status: 0 no violation, and enough of the states of each level had a bitmap write in flight and
 were assembled (with --broken: a violation was found), 1 otherwise.
 """
@@ -26,12 +28,14 @@ from powercut.scene import DISKS, KINDS, Scene, broken_modules
 from vmtest import Environment
 from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import build_dir
+from vmtest.errors import CommandTimeout, VMLost, VMPanic
 from vmtest.slot import Directories
 
 SECONDS = 8
 MOMENTS, EACH = 150, 4
 ASSEMBLED = 24          # of the states of an array are given to the kernel
 IN_FLIGHT, GIVEN = 0.5, 0.03        # of the states of each level, at least
+TROUBLE = (AssertionError, CommandTimeout, VMLost, VMPanic)
 
 
 def missing(progress, wanted):
@@ -68,13 +72,18 @@ def loads(level):
             **{what.__name__: during(what) for what in meanwhile.all_for(level)}}
 
 
+def nothing(level, what, seed):
+    """The fields of Rounds.add() of which nothing was looked at yet, but for the violations."""
+    return {"level": level, "what": what, "seed": seed, "entries": 0, "states": 0, "in_flight": 0,
+            "assembled": 0}
+
+
 class Looked:
     """What was recorded of one array, judged."""
 
     def __init__(self, scene, level, what, seed):
         self.scene, self.level, self.seed = scene, level, seed
-        self.fields = {"level": level, "what": what, "seed": seed, "entries": 0, "states": 0,
-                       "in_flight": 0, "assembled": 0}
+        self.fields = nothing(level, what, seed)
         self.found = []
 
     def judge(self, recording, name, moments, images=0):
@@ -82,20 +91,26 @@ class Looked:
         test = CrashTest(recording, self.seed).run(moments, EACH, images)
         found = [f"{name}{one}" for one in (*test.judge.violations, *test.violations)]
         if found:
-            again = "-again" if name else ""
-            path = build_dir() / "crash" / f"log-{self.seed}-raid{self.level}{again}.pickle"
-            recording.keep(path, self.seed)
-            found.append(f"the log is in {path}")
+            found.append(self.keep(recording, "-again" if name else ""))
         self.found += found
         for field, more in (("entries", len(recording.log)), ("states", len(test.seen)),
                             ("in_flight", test.in_flight)):
             self.fields[field] += more
         return test.images
 
-    def assemble(self, array, images):
+    def keep(self, recording, suffix=""):
+        path = build_dir() / "crash" / f"log-{self.seed}-raid{self.level}{suffix}.pickle"
+        recording.keep(path, self.seed)
+        return f"the log is in {path}"
+
+    def assemble(self, array, images, recording):
         for image in images:
-            self.scene.assemble(array, image)
-            array.stop()
+            try:
+                self.scene.assemble(array, image)
+                array.stop()
+            except TROUBLE:
+                print(f"after a power cut at entry {image.position}; {self.keep(recording)}")
+                raise
             wrong = image.compare({disk.index: disk.path for disk in array.members})
             self.found += [f"assembled at entry {image.position}: {text}" for text in wrong]
         self.fields["assembled"] += len(images)
@@ -112,7 +127,7 @@ def one_array(scene, level, what, seed, images):
     array, recording = loads(level)[what](scene)
     looked = Looked(scene, level, what, seed)
     images = looked.judge(recording, "", MOMENTS, images)
-    looked.assemble(array, images)
+    looked.assemble(array, images, recording)
     calm = [image for image in images if not image.leaving]
     if calm and what != "resize":
         looked.again(array, calm[seed % len(calm)])
@@ -136,8 +151,9 @@ def one_round(environment, directories, progress, number, options):
     """All levels in one VM. True if something was found."""
     seed = progress.next_seed(number)
     rng = random.Random(seed)
-    modules = broken(options.broken) if options.broken else ""
-    scene = Scene(environment, directories.take("crash"), KINDS, seed, modules)
+    modules = modules_of(environment)
+    scene = Scene(environment, directories.take("crash"), KINDS, seed,
+                  broken(options.broken) if options.broken else "")
     bad = False
     try:
         if options.broken.isdigit():
@@ -146,8 +162,15 @@ def one_round(environment, directories, progress, number, options):
             started = time.monotonic()
             names = list(loads(level))
             what = options.during if options.during in names else rng.choice(names)
-            fields, found = one_array(scene, level, what, seed, 0 if options.broken else ASSEMBLED)
-            progress.add(**fields, modules=modules_of(environment))
+            try:
+                fields, found = one_array(scene, level, what, seed, 0 if options.broken else ASSEMBLED)
+            except TROUBLE as error:        # the VM is of no more use
+                if options.broken:
+                    raise                   # no violation that was looked for
+                progress.add(**nothing(level, what, seed), violations=1, modules=modules)
+                print(f"round {number} RAID{level} {what}: {type(error).__name__}: {error}", flush=True)
+                return True
+            progress.add(**fields, modules=modules)
             print(f"round {number} RAID{level} {fields['what']}: {fields['entries']} entries, "
                   f"{fields['states']} states, {fields['assembled']} assembled, "
                   f"{fields['violations']} violations ({time.monotonic() - started:.0f} s; "
@@ -160,8 +183,7 @@ def one_round(environment, directories, progress, number, options):
         trouble = scene.trouble()
         if trouble and not options.broken:
             print(f"the kernel log has trouble:\n{trouble}")
-            progress.add(level=level, what="kernel log", seed=seed, entries=0, states=0, in_flight=0,
-                         assembled=0, violations=1, modules=modules_of(environment))
+            progress.add(**nothing(level, "kernel log", seed), violations=1, modules=modules)
             bad = True
     finally:
         scene.close()
@@ -202,7 +224,10 @@ def carry_out(options):
     number, bad = len({array["seed"] for array in progress.done}), progress.sum("violations") > 0
     while missing(progress, options.states) > 0 and not (bad and options.broken):
         number += 1
+        before = progress.sum("states")
         bad = one_round(environment, directories, progress, number, options) or bad
+        if progress.sum("states") == before:
+            break                           # nor would the next one come to anything
     print("\n".join(summary(progress)))
     if options.broken:
         return int(not bad)
