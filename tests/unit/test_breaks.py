@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """tests/vm/breaks.py keeps up with the kernel code, the tests, and the table of pitfalls."""
-import importlib
-import pathlib
+import functools
+import importlib.util
 import re
 import shutil
 import sys
@@ -63,13 +63,22 @@ def parameters(function, name):
                 yield "-".join(map(str, values)), values[names.index(name)]
 
 
+@functools.cache
+def module_of(path):
+    """The module, by a name of its own: two folders have files of the same name."""
+    spec = importlib.util.spec_from_file_location(f"breaks {path.parent.name} {path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))
+    spec.loader.exec_module(module)
+    sys.path.pop(0)
+    return module
+
+
 def levels(test):
     """RAID levels that a test of breaks.py has."""
     file, _, function = test.partition("::")
     function, _, case = function.rstrip("]").partition("[")
-    sys.path.insert(0, str((VM_TESTS / file).parent))
-    module = importlib.import_module(pathlib.Path(file).stem)
-    sys.path.pop(0)
+    module = module_of((VM_TESTS / file).resolve())
     functions = [getattr(module, function)] if function else \
         [value for name, value in vars(module).items() if name.startswith("test_")]
     return {level for function in functions for one, level in parameters(function, "level")
