@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from vmtest.geometry import Layout
 from vmtest.parity import ParityLayout
 
 
@@ -58,14 +59,18 @@ def make_unequal(array, chunk):
         os.pwrite(file.fileno(), b"unequal!" * 64, (images[role].data_offset + sector) * 512)
 
 
-def wrong_sectors(array):
+def wrong_on(images):
     """What is wrong seen from outside: array sectors whose copies differ, or member sectors whose
     parity is not that of the data; [(first, last), ...]"""
-    images = array.member_images()
-    if images[0].level not in PARITY:
-        return array.unequal()
+    if images[0].level in PARITY:
+        return ParityLayout.of_member(images[0]).wrong_parity(images)
+    return Layout.of_member(images[0]).unequal(images)
+
+
+def wrong_sectors(array):
+    """The same of an array that runs."""
     array.settle()
-    return ParityLayout.of_member(images[0]).wrong_parity(images)
+    return wrong_on(array.member_images())
 
 
 @contextlib.contextmanager

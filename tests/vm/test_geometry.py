@@ -68,10 +68,15 @@ def test_raid10(vm, size):
     check(vm, array, sectors)
 
 
-def test_a_member_with_another_bitmap(vm):
+# arrays whose bitmap has two pages
+TWO_PAGES = cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
+
+
+@TWO_PAGES
+def test_a_member_with_another_bitmap(vm, level, disks):
     """The newest bitmap of the array's own is taken, and all members get all of it: the one with
     another may be the only one that is left at the next assembly."""
-    array = vm.create_array(level=1, disks=2, size=384 << 10)
+    array = vm.create_array(level=level, disks=disks, size=384 << 10)
     outcome_is_stored(array)
     array.stop()
     chunks = len(on_disk(array)[0])
@@ -97,17 +102,18 @@ def test_a_member_with_another_bitmap(vm):
     write(vm, array, 0)
     array.flush()
     assert array.bits()["clean"] == chunks
-    assert [set(found) for found in on_disk(array)] == [{1}, {1}]
+    assert [set(found) for found in on_disk(array)] == [{1}] * disks
     array.stop()
     assert [image.bitmap().uuid == image.array_uuid.bytes
-            for image in array.member_images()] == [True, True]
+            for image in array.member_images()] == [True] * disks
 
 
-def test_stale_is_stored_before_it_is_over(vm):
+@TWO_PAGES
+def test_stale_is_stored_before_it_is_over(vm, level, disks):
     """What the load decided is on all pages, durably, before the bitmap's superblock and then md's
     tell that it is up to date: a power cut in between has the load repeated, one after it forgets
     nothing."""
-    array = vm.create_array(level=1, disks=2, size=384 << 10)
+    array = vm.create_array(level=level, disks=disks, size=384 << 10)
     outcome_is_stored(array)
     array.stop()
     image = array.member_images()[0]
@@ -116,8 +122,8 @@ def test_stale_is_stored_before_it_is_over(vm):
     for disk in array.members:
         with open(disk.path, "r+b") as file:
             os.pwrite(file.fileno(), struct.pack("<I", 1 << 1), area + 48)      # STALE
-    vm.run(f"blockdev --flushbufs {vm.disks[0]} {vm.disks[1]}; echo 3 > /proc/sys/vm/drop_caches; "
-           "echo 1 > /sys/module/md_mod/parameters/start_ro")
+    vm.run(f"for d in {' '.join(map(str, array.members))}; do blockdev --flushbufs $d; done;"
+           " echo 3 > /proc/sys/vm/drop_caches; echo 1 > /sys/module/md_mod/parameters/start_ro")
     with Trace(vm, "block/block_bio_queue") as trace:
         array.assemble()
         array.set("sync_speed_min", 1)
@@ -132,7 +138,7 @@ def test_stale_is_stored_before_it_is_over(vm):
     assert header.time < super_block.time
     assert {event.page for event in trace.events("writeback", op="end", error=0)
             if event.time < header.time} == {1}
-    assert [set(found) <= {2, 3, 4} for found in on_disk(array)] == [True, True]
+    assert [set(found) <= {2, 3, 4} for found in on_disk(array)] == [True] * disks
     array.set("sync_action", "frozen")
 
 

@@ -190,19 +190,21 @@ def test_bitmap_is_there_first(vm, level, disks, how):
     array.members = stay + gone
 
 
-@pytest.mark.parametrize("what", ["superblock", "everything"])
-def test_in_sync_member_without_the_bitmap(vm, what):
+@cases("level, disks, what", (1, 2, "superblock"), (1, 2, "everything"),
+       long=[(10, 2, "superblock"), (5, 3, "superblock"), (6, 4, "superblock")])
+def test_in_sync_member_without_the_bitmap(vm, level, disks, what):
     """Its data are good, its bitmap is not: it gets the whole one, not only what changes."""
-    array = vm.create_array(level=1, disks=2, assume_clean=False)
+    array = vm.create_array(level=level, disks=disks, assume_clean=False)
     array.wait_sync()
     chunks = array.metadata()["chunks"]
     written = [100, 3500, 7000, 11200, chunks - 1]
     content = Content(array)
-    for chunk in written:
-        content.write(chunk * CHUNK, pattern=pattern_of(chunk))
+    write_chunks(content, written)
+    resync(array)       # of what parity is built for
     array.stop()
     wanted = on_disk(array)
-    first, second = array.members
+    again = first_sector(array, 100)
+    first, second, *others = array.members
     with open(first.path, "r+b") as file:
         file.seek(AREA_BEGIN * 512)
         file.write(bytes([GARBAGE if what == "superblock" else 0])
@@ -212,24 +214,22 @@ def test_in_sync_member_without_the_bitmap(vm, what):
             file.write(bytes(chunks))
     vm.run(f"blockdev --flushbufs {first}")
     mark = vm.log.size()
-    array.assemble([second, first])
-    content.write(100 * CHUNK, pattern=pattern_of(100))
+    array.assemble([second, first, *others])
+    content.write(again, pattern=pattern_of(100))
     array.flush()
     assert "bitmap superblock has magic" in vm.dmesg(mark)
     array.stop()
     assert on_disk(array) == wanted
 
-    # for the other one may be gone next time
-    array.assemble([first], extra=("--run",))
+    # for the others may be gone next time
+    array.assemble([first, *others], extra=("--run",))
     array.readwrite()
     assert [chunk for chunk, state in enumerate(states(array)) if state == "Clean"] == written
-    spare = vm.disks[2]
-    array.add(spare)
+    array.add(vm.disks[disks])
     array.wait_sync()
     array.flush()
     assert content.wrong() == []
     array.stop()
-    images = {image.path: image for image in array.member_images()}
-    for chunk in written:
-        for disk in (first, spare):
-            assert images[disk.path].data(chunk * CHUNK, 8) == bytes([pattern_of(chunk)]) * 4096
+    array.members.remove(second)
+    assert wrong_chunks(array.member_images(), written) == []
+    array.members.append(second)

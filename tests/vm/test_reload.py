@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from levels import cases, first_sector, wrong_sectors
+from levels import cases, first_sector, make_unequal, width, wrong_on, wrong_sectors
 from support import (HEADER, Trace, errno_of, member_writes, on_disk, outcome_is_stored, reboot,
                      states, wait_until, write)
 from vmtest import DiskOptions
@@ -14,6 +14,8 @@ from vmtest import DiskOptions
 CHUNK = 128
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="96M"))
 LEVELS = cases("level, disks", (1, 2), long=[(10, 4)])
+# of these a member has as many chunks as the array
+EACH_LEVEL = cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
 
 
 def area(image):
@@ -42,15 +44,6 @@ def images_hash(array):
     return [hashlib.sha256(disk.path.read_bytes()).hexdigest() for disk in array.members]
 
 
-def make_unequal(array, chunk):
-    """A copy of the chunk's second sector differs, on the last member that has one."""
-    images = {image.role: image for image in array.member_images()}
-    role, sector = array.layout().copies(chunk * CHUNK + 1)[-1]
-    with open(images[role].path, "r+b") as file:
-        file.seek((images[role].data_offset + sector) * 512)
-        file.write(b"unequal!" * 64)
-
-
 @LEVELS
 def test_clean_stop(vm, level, disks):
     array = vm.create_array(level=level, disks=disks, assume_clean=False)
@@ -68,7 +61,7 @@ def test_clean_stop(vm, level, disks):
     assert found.count("Unwritten") == len(found) - 4
 
 
-@LEVELS
+@cases("level, disks", (1, 2), long=[(10, 4), (5, 3), (6, 4)])
 def test_power_cut(vm, level, disks):
     """Only the chunks that were Dirty are synced, and they are made equal."""
     array = vm.create_array(level=level, disks=disks)
@@ -77,12 +70,12 @@ def test_power_cut(vm, level, disks):
     array.flush()
     dirty = [3, 90, 91, 400]
     for chunk in dirty:
-        write(vm, array, chunk * CHUNK, 16, pattern=chunk % 100 + 20)
+        write(vm, array, first_sector(array, chunk), 16, pattern=chunk % 100 + 20)
     vm.power_cut()
     for content in on_disk(array):
         assert [chunk for chunk, state in enumerate(content) if state == 2] == dirty
     make_unequal(array, 90)
-    assert array.layout().unequal(array.member_images()) != []
+    assert wrong_on(array.member_images()) != []
     reboot(vm, array)
     with Trace(vm) as trace:
         array.bring_up()
@@ -95,14 +88,18 @@ def test_power_cut(vm, level, disks):
     assert copied <= len(dirty) * CHUNK * 2 + 800 * disks
     array.flush()
     assert array.bits()["dirty"] == array.bits()["need sync"] == 0
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
-def test_outdated_bitmap(vm):
+@EACH_LEVEL
+def test_outdated_bitmap(vm, level, disks):
     """stale-all: every chunk, the Unwritten too, is synced."""
-    array = vm.create_array(level=1, disks=2, size=32768, assume_clean=False)
+    array = vm.create_array(level=level, disks=disks, size=32768, assume_clean=False)
     array.wait_sync()
-    write(vm, array, 0, 1024)
+    write(vm, array, 0, 8 * CHUNK * width(level, disks))
+    array.set("llbitmap/daemon_sleep", 1)
+    array.wait_in_sync()                                # of parity, which is built now
+    array.wait_sync()
     array.stop()
     events = array.member_images()[0].bitmap().events
     forge(vm, array, 24, struct.pack("<Q", events - 1))
@@ -119,7 +116,7 @@ def test_outdated_bitmap(vm):
     # of what is behind the last chunk, nothing, no end is told
     assert [event for event in trace.events("sync")
             if event.op == "abort" or event.sectors <= 0] == []
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
 @pytest.mark.parametrize("bit", [1, 2])
@@ -136,9 +133,10 @@ def test_flagged_bitmap(vm, bit):
     assert [image.bitmap().state for image in array.member_images()] == [0, 0]
 
 
-def test_bad_bytes(vm):
+@EACH_LEVEL
+def test_bad_bytes(vm, level, disks):
     """Bytes of newer kernels (5..7) and nonsense: synced, with an event and a line in the log."""
-    array = vm.create_array(level=1, disks=2, size=32768)
+    array = vm.create_array(level=level, disks=disks, size=32768)
     outcome_is_stored(array)
     array.stop()
     bad = {3: 5, 4: 7, 100: 0x42, 101: 0xff, 511: 6}
@@ -156,8 +154,8 @@ def test_bad_bytes(vm):
     assert trace.chunks("Startsync") == sorted(bad)
     array.flush()
     assert array.bits()["clean"] == 512
-    assert array.unequal() == []
-    assert [set(content) for content in on_disk(array)] == [{1}, {1}]
+    assert wrong_sectors(array) == []
+    assert [set(content) for content in on_disk(array)] == [{1}] * disks
 
 
 def test_daemon_sleep_out_of_range_on_disk(vm):
@@ -200,11 +198,13 @@ def test_nonsense_in_the_superblock(vm):
     assert array.bits()["clean"] == 64
 
 
-@pytest.mark.parametrize("how", ["--readonly", "auto"])
-def test_read_only_assembly_writes_nothing(vm, how):
+@cases("level, disks, how", (1, 2, "--readonly"), (1, 2, "auto"),
+       long=[(10, 2, "--readonly"), (5, 3, "--readonly"), (6, 4, "auto")])
+def test_read_only_assembly_writes_nothing(vm, level, disks, how):
     """Promise 12, with states that ask for a sync."""
-    array = vm.create_array(level=1, disks=2, size=32768)
-    write(vm, array, 5 * CHUNK)
+    array = vm.create_array(level=level, disks=disks, size=32768)
+    outcome_is_stored(array)        # else the members do not know how large a chunk is
+    write(vm, array, first_sector(array, 5))
     vm.power_cut()
     make_unequal(array, 5)
     before = images_hash(array)
@@ -226,14 +226,14 @@ def test_read_only_assembly_writes_nothing(vm, how):
     array.assemble(extra=("--readonly",) if how == "--readonly" else ())
     with Trace(vm) as trace:
         if how == "auto":
-            write(vm, array, 40 * CHUNK)        # the first write makes it read-write
+            write(vm, array, first_sector(array, 40))       # the first write makes it read-write
         else:
             vm.run(f"mdadm --readwrite {array}")
         wait_until(vm, lambda: array.bits()["need sync"] == array.bits()["syncing"] == 0)
         array.wait_sync()
     assert trace.chunks("Startsync") == [5]
     array.flush()
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
 def test_read_only_switch_leaves_clean(vm):
@@ -311,13 +311,14 @@ def test_interrupted_resync_goes_on_with_the_rest(vm):
     assert again == set(range(1000)) - done - {0}, "chunks that were done are synced again"
 
 
-def test_resync_ends_only_what_it_has_passed(vm):
+@EACH_LEVEL
+def test_resync_ends_only_what_it_has_passed(vm, level, disks):
     """Now and then it ends chunks, and when it is interrupted: not the one in which it stands."""
-    array = vm.create_array(level=1, disks=2, size=81920)
+    array = vm.create_array(level=level, disks=disks, size=81920)
     outcome_is_stored(array)
     array.stop()
     image = array.member_images()[0]
-    size = 4096                                         # a sync request is 128 sectors
+    size = 4096                                         # a sync request is 128 sectors at most
     forge(vm, array, 52, struct.pack("<I", size))
     forge(vm, array, HEADER, bytes([1]) * (image.size // size))
     array.assemble()

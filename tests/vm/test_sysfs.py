@@ -2,11 +2,12 @@
 """md/llbitmap/, md/bitmap_type and md/bitmap/: what they do, their bounds, and nonsense."""
 import pytest
 
+from levels import EACH_LEVEL
 from support import Trace, errno_of, on_disk, wait_until, write
 from vmtest import DiskOptions
 
 CHUNK = 128
-pytestmark = pytest.mark.vm(disks=3, cpus=1, disk=DiskOptions(size="96M"))
+pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="96M"))
 
 TABLE = """
 Unwritten Startwrite Dirty
@@ -81,9 +82,10 @@ def test_settings(vm, name, low, high, first):
     assert vm.read(file) == ("9" if name == "daemon_sleep" else "5")
 
 
-def test_mark(vm):
+@EACH_LEVEL
+def test_mark(vm, level, disks):
     """Just these chunks are synced, and at once."""
-    array = vm.create_array(level=1, disks=2)
+    array = vm.create_array(level=level, disks=disks)
     array.set("llbitmap/daemon_sleep", 3600)        # it would ask for a resync, but later
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=50 oflag=direct status=none")
     array.flush()
