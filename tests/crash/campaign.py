@@ -28,14 +28,13 @@ from powercut.scene import DISKS, KINDS, Scene, broken_modules
 from vmtest import Environment
 from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import build_dir
-from vmtest.errors import CommandTimeout, VMLost, VMPanic
+from vmtest.errors import TROUBLE
 from vmtest.slot import Directories
 
 SECONDS = 8
 MOMENTS, EACH = 150, 4
 ASSEMBLED = 24          # of the states of an array are given to the kernel
 IN_FLIGHT, GIVEN = 0.5, 0.03        # of the states of each level, at least
-TROUBLE = (AssertionError, CommandTimeout, VMLost, VMPanic)
 
 
 def missing(progress, wanted):
@@ -136,11 +135,6 @@ def one_array(scene, level, what, seed, images):
     return {**looked.fields, "violations": len(looked.found)}, looked.found
 
 
-def modules_of(environment):
-    """Which they are; the name has a digest of their content."""
-    return environment.modules().name
-
-
 def broken(what):
     """Modules that are broken: as mutations/order.patch says under that number, or a name of
     tests/vm/breaks.py."""
@@ -151,7 +145,6 @@ def one_round(environment, directories, progress, number, options):
     """All levels in one VM. True if something was found."""
     seed = progress.next_seed(number)
     rng = random.Random(seed)
-    modules = modules_of(environment)
     scene = Scene(environment, directories.take("crash"), KINDS, seed,
                   broken(options.broken) if options.broken else "")
     bad = False
@@ -167,10 +160,10 @@ def one_round(environment, directories, progress, number, options):
             except TROUBLE as error:        # the VM is of no more use
                 if options.broken:
                     raise                   # no violation that was looked for
-                progress.add(**nothing(level, what, seed), violations=1, modules=modules)
+                progress.add(**nothing(level, what, seed), violations=1)
                 print(f"round {number} RAID{level} {what}: {type(error).__name__}: {error}", flush=True)
                 return True
-            progress.add(**fields, modules=modules)
+            progress.add(**fields)
             print(f"round {number} RAID{level} {fields['what']}: {fields['entries']} entries, "
                   f"{fields['states']} states, {fields['assembled']} assembled, "
                   f"{fields['violations']} violations ({time.monotonic() - started:.0f} s; "
@@ -183,7 +176,7 @@ def one_round(environment, directories, progress, number, options):
         trouble = scene.trouble()
         if trouble and not options.broken:
             print(f"the kernel log has trouble:\n{trouble}")
-            progress.add(**nothing(level, "kernel log", seed), violations=1, modules=modules)
+            progress.add(**nothing(level, "kernel log", seed), violations=1)
             bad = True
     finally:
         scene.close()
@@ -212,13 +205,9 @@ def carry_out(options):
     folder = build_dir() / "crash"
     folder.mkdir(parents=True, exist_ok=True)
     environment, directories = Environment(), Directories()
-    modules = modules_of(environment)
-
-    def over(rounds):
-        return missing(rounds, options.states) <= 0 or any(
-            array.get("modules") != modules for array in rounds.done)
-
-    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed, over)
+    progress = Rounds.load(None if options.broken else folder / "progress.json", options.seed,
+                           over=lambda rounds: missing(rounds, options.states) <= 0,
+                           key=environment.tested())
     print(f"seed {progress.seed}, {progress.sum('states')} of {options.states} states judged",
           flush=True)
     number, bad = len({array["seed"] for array in progress.done}), progress.sum("violations") > 0

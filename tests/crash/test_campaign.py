@@ -46,7 +46,7 @@ class NoScene:
 def options(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "Scene", NoScene)
     monkeypatch.setattr(campaign, "build_dir", lambda: tmp_path)
-    monkeypatch.setattr(campaign, "modules_of", lambda _: "ours")
+    monkeypatch.setattr(campaign.Environment, "tested", lambda _: "ours")
     return argparse.Namespace(states=100, seed=1, level=[1, 5], broken="", during=None)
 
 

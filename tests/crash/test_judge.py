@@ -1023,6 +1023,14 @@ def littered(parity_log):
     return log
 
 
+@pytest.fixture
+def half_built(littered):
+    """... and another row of the chunk was written: of that one parity is right."""
+    littered.state(1, NEEDSYNC)
+    littered.data(littered.first, 1, flush=True)
+    return littered
+
+
 @pytest.mark.parametrize("state", [UNWRITTEN, DIRTY, NEEDSYNC])
 def test_parity_that_nobody_vouches_for(littered, state):
     littered.state(1, state)
@@ -1030,31 +1038,25 @@ def test_parity_that_nobody_vouches_for(littered, state):
     assert both(littered.judge(30)) == NOTHING
 
 
-def test_parity_of_what_was_not_written(littered):
+def test_parity_of_what_was_not_written(half_built):
     """In a Clean chunk all of it is right."""
-    log = littered
-    log.state(1, NEEDSYNC)
-    log.data(log.first, 1, flush=True)
+    log = half_built
     assert both(log.judge(30)) == NOTHING
     log.state(1, CLEAN)
     log.flush()
     assert both(log.judge(30)) == CLEAN_AND_STATES
 
 
-def test_parity_of_what_was_not_written_is_built(littered):
-    log = littered
-    log.state(1, NEEDSYNC)
-    log.data(log.first, 1, flush=True)
+def test_parity_of_what_was_not_written_is_built(half_built):
+    log = half_built
     log.write(parity_role(log, 1), log.where, bytes(SECTOR))
     log.state(1, CLEAN)
     log.flush()
     assert both(log.judge(30)) == NOTHING
 
 
-def test_parity_of_what_was_not_written_is_not_durable(littered):
-    log, late = littered, parity_role(littered, 1)
-    log.state(1, NEEDSYNC)
-    log.data(log.first, 1, flush=True)
+def test_parity_of_what_was_not_written_is_not_durable(half_built):
+    log, late = half_built, parity_role(half_built, 1)
     log.write(late, log.where, bytes(SECTOR), flush=False)
     log.state(1, CLEAN, members=[member for member in log.members if member != late])
     assert both(log.judge(30)) == CLEAN_AND_STATES

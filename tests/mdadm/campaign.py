@@ -33,8 +33,7 @@ def suite_directory():
 def keys(environment, suite):
     """{run: what its results depend on}"""
     ours = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(runner.GUEST.iterdir())))
-    return {run: f"{suite.name} {environment.kernel['version']} {environment.modules(choice).name} "
-                 f"{ours.hexdigest()[:8]}"
+    return {run: f"{suite.name} {environment.tested(choice)} {ours.hexdigest()[:8]}"
             for run, choice in runner.RUNS.items()}
 
 

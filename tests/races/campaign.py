@@ -26,7 +26,7 @@ import load
 from vmtest import Environment, kernel_log
 from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import TOP, build_dir
-from vmtest.errors import CommandFailed, CommandTimeout, VMLost, VMPanic
+from vmtest.errors import TROUBLE
 from vmtest.judge import Watch
 from vmtest.machine import VM, VMOptions
 from vmtest.slot import Directories
@@ -34,7 +34,6 @@ from vmtest.slot import Directories
 EACH = 300              # seconds of load in one round
 # One access in 20 is watched, not in 200: md alone is instrumented, and the load needs few CPUs.
 CMDLINE = {"kasan": "", "kcsan": "kcsan.skip_watch=20"}
-TROUBLE = (AssertionError, CommandFailed, CommandTimeout, VMLost, VMPanic)
 
 
 def loaded(progress, **where):

@@ -40,9 +40,7 @@ class Boots:
         self.machine = None
 
     def key(self):
-        """Of what is tested: kernel and modules."""
-        modules_tree = self.environment.modules(self.options.modules)
-        return f"{self.environment.kernel['version']} {modules_tree.name}"
+        return self.environment.tested(self.options.modules)
 
     def __call__(self):
         self.close()

@@ -18,6 +18,8 @@ def cases(names, *usual, long=()):
 
 
 EACH_LEVEL = cases("level, disks", (1, 2), long=[(10, 4), (5, 3), (6, 4)])
+# of these a member has as many chunks as the array
+EACH_LEVEL_WHOLE = cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
 PARITY = {4: 1, 5: 1, 6: 2}
 
 

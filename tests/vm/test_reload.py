@@ -6,7 +6,8 @@ import struct
 
 import pytest
 
-from levels import cases, first_sector, make_unequal, width, wrong_on, wrong_sectors
+from levels import (EACH_LEVEL, EACH_LEVEL_WHOLE, cases, first_sector, make_unequal, width,
+                    wrong_on, wrong_sectors)
 from support import (HEADER, Trace, errno_of, member_writes, on_disk, outcome_is_stored, reboot,
                      states, wait_until, write)
 from vmtest import DiskOptions
@@ -14,8 +15,6 @@ from vmtest import DiskOptions
 CHUNK = 128
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="96M"))
 LEVELS = cases("level, disks", (1, 2), long=[(10, 4)])
-# of these a member has as many chunks as the array
-EACH_LEVEL = cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
 
 
 def area(image):
@@ -61,7 +60,7 @@ def test_clean_stop(vm, level, disks):
     assert found.count("Unwritten") == len(found) - 4
 
 
-@cases("level, disks", (1, 2), long=[(10, 4), (5, 3), (6, 4)])
+@EACH_LEVEL
 def test_power_cut(vm, level, disks):
     """Only the chunks that were Dirty are synced, and they are made equal."""
     array = vm.create_array(level=level, disks=disks)
@@ -91,7 +90,7 @@ def test_power_cut(vm, level, disks):
     assert wrong_sectors(array) == []
 
 
-@EACH_LEVEL
+@EACH_LEVEL_WHOLE
 def test_outdated_bitmap(vm, level, disks):
     """stale-all: every chunk, the Unwritten too, is synced."""
     array = vm.create_array(level=level, disks=disks, size=32768, assume_clean=False)
@@ -133,7 +132,7 @@ def test_flagged_bitmap(vm, bit):
     assert [image.bitmap().state for image in array.member_images()] == [0, 0]
 
 
-@EACH_LEVEL
+@EACH_LEVEL_WHOLE
 def test_bad_bytes(vm, level, disks):
     """Bytes of newer kernels (5..7) and nonsense: synced, with an event and a line in the log."""
     array = vm.create_array(level=level, disks=disks, size=32768)
@@ -311,7 +310,7 @@ def test_interrupted_resync_goes_on_with_the_rest(vm):
     assert again == set(range(1000)) - done - {0}, "chunks that were done are synced again"
 
 
-@EACH_LEVEL
+@EACH_LEVEL_WHOLE
 def test_resync_ends_only_what_it_has_passed(vm, level, disks):
     """Now and then it ends chunks, and when it is interrupted: not the one in which it stands."""
     array = vm.create_array(level=level, disks=disks, size=81920)

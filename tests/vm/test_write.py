@@ -3,7 +3,7 @@
 
 import pytest
 
-from levels import cases, first_sector
+from levels import EACH_LEVEL_WHOLE, cases, first_sector
 from order import check_order, data_writes
 from support import (ReadyWriter, Trace, begin_flush, begin_write, delayed, discard, disk_prefix,
                      errno_of, held, keep_active, mapped_members, on_disk, states, wait_until, write)
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="128M"))
 
 BLOCK = ("block/block_bio_queue", "block/block_bio_complete")
 LEVELS = pytest.mark.parametrize("level", [1, 10])
-EACH_LEVEL = cases("level, disks", (1, 2), (10, 2), long=[(5, 3), (6, 4)])
+MIRRORS_AND_PARITY = cases("level, disks", (1, 2), (10, 2), long=[(5, 3), (6, 4)])
 # A drain gives up after 5 s, and on a busy host it takes its time to do something meanwhile: as
 # often it is tried again.
 DRAINS = 4
@@ -91,7 +91,7 @@ def test_second_plugged_writer_waits(vm, slow, level):
     assert array.unequal() == []
 
 
-@EACH_LEVEL
+@MIRRORS_AND_PARITY
 def test_change_while_its_page_is_written(vm, slow, level, disks):
     """It is in no write yet: it waits for another one, which must come."""
     array, members = slow(level, disks)
@@ -262,7 +262,7 @@ def flush_among_writers(vm, array, members):
     return trace
 
 
-@EACH_LEVEL
+@MIRRORS_AND_PARITY
 def test_clean_is_drained_and_flushed(vm, slow, level, disks):
     """A flush while data are on their way waits for them, and holds up new writers only."""
     array, members = slow(level, disks)
@@ -295,7 +295,7 @@ def test_clean_is_drained_and_flushed(vm, slow, level, disks):
     check_order(trace, members, array)
 
 
-@cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
+@EACH_LEVEL_WHOLE
 def test_member_fails_while_the_page_drains(vm, slow, level, disks):
     """degraded-keep: tested after the drain, not at the start of the pass."""
     array, members = slow(level, disks)
@@ -328,7 +328,7 @@ def data_writes_now(trace, members):
             event.dev in numbers and event.sector >= 272 and "W" in event.rwbs]
 
 
-@cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
+@EACH_LEVEL_WHOLE
 def test_drain_that_times_out(vm, slow, level, disks):
     """It resumes, wakes its waiters, changes nothing, a flush says so, and it is tried again."""
     array, members = slow(level, disks)

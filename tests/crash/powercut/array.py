@@ -110,6 +110,12 @@ def vouches(bitmap, events):
     return bitmap.events >= events and not bitmap.state & WORTHLESS
 
 
+def cleared_by(bitmap, events):
+    """The event count that a member must have to be taken back by this bitmap in an array with so
+    many. A load lowers it to the array's, and gives it to a bitmap that was never stored."""
+    return events if says_of_all(bitmap) is not None else min(bitmap.events_cleared, events)
+
+
 def says_of_all(bitmap):
     """What a bitmap that was never stored says of all chunks, whatever its bytes are; else None."""
     if not bitmap.state & FIRST_USE:

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import random
 
-from .array import (CLEAN, UNWRITTEN, covers, is_ours, may_return, of_one_size, says_of_all, short,
+from .array import (CLEAN, UNWRITTEN, cleared_by, covers, is_ours, may_return, of_one_size, short,
                     too_few, trusted, vouches)
 from .judge import Judge, Violation
 from .log import DONE, SECTOR, WRITE
@@ -179,7 +179,7 @@ class CrashTest:
         bitmaps = {member: array.bitmap_of(readers[member]) for member in members}
         if not any(map(is_ours, bitmaps.values())):
             self._report(state, 0, f"none of disks {sorted(members)} has a bitmap")
-        returning = {member: may_return(supers, members, _cleared(bitmap, events))
+        returning = {member: may_return(supers, members, cleared_by(bitmap, events))
                      for member, bitmap in bitmaps.items() if vouches(bitmap, events)}
         for member in returning:
             if not covers(bitmaps[member].raw, limit):
@@ -229,12 +229,6 @@ class CrashTest:
     def _reader(medium, extra):
         base = medium.base
         return lambda sector: extra[sector] if sector in extra else base.get(sector, 0)
-
-
-def _cleared(bitmap, events):
-    """The event count that a member must have to be taken back by this bitmap. A load lowers it to
-    the array's, and gives it to a bitmap that was never stored."""
-    return events if says_of_all(bitmap) is not None else min(bitmap.events_cleared, events)
 
 
 @dataclasses.dataclass

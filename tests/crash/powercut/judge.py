@@ -27,8 +27,8 @@ import dataclasses
 
 from vmtest.member import BitmapImage
 
-from .array import (CLEAN, SUPER_SECTORS, UNWRITTEN, covers, is_ours, may_return, says_of_all, short,
-                    too_few, trusted, vouches)
+from .array import (CLEAN, SUPER_SECTORS, UNWRITTEN, cleared_by, covers, is_ours, may_return,
+                    says_of_all, short, too_few, trusted, vouches)
 from .hole import Rows
 from .log import (DISCARD, DONE, LEAVE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
                   MARK_WROTE, SECTOR, SHRINK, WRITE, wrote)
@@ -318,13 +318,10 @@ class Judge:
             if not vouches(bitmap, events):
                 continue
             of_all = says_of_all(bitmap)
-            cleared = events
-            if of_all is None:
-                cleared = min(cleared, bitmap.events_cleared)
             said, stored = self._fresh.get(member, (frozenset(), False))
             self._fresh[member] = said | {of_all} - {None}, stored or of_all is None
             self._returning[member] = self._returning.get(member, frozenset()) | \
-                may_return(supers, good, cleared)
+                may_return(supers, good, cleared_by(bitmap, events))
 
     def _check_enough(self, reader, supers, good):
         if not self._assembled:

@@ -6,6 +6,7 @@ import time
 
 from vmtest import VM, CommandTimeout, HarnessError, VMLost, VMOptions, VMPanic
 from vmtest.environment import TOP
+from vmtest.errors import TROUBLE
 from vmtest.kernel_log import find_trouble
 
 GUEST = TOP / "tests" / "mdadm" / "guest"
@@ -107,7 +108,7 @@ def run_script(environment, directory, suite, script, run, seconds, logs, machin
         try:
             log = _log(vm, script)
             console = vm.dmesg()
-        except (AssertionError, CommandTimeout, VMLost, VMPanic):
+        except TROUBLE:
             log, console = "", vm.log.text()
     finally:
         machines.discard(vm)

@@ -125,6 +125,10 @@ class Environment:
             raise HarnessError(f"no modules in {where}; run `make modules`")
         return self._module_tree(files)
 
+    def tested(self, choice=""):
+        """What results on this kernel, with these modules, depend on: both by content."""
+        return f"{self.kernel['version']} {self.modules(choice).name}"
+
     def _module_tree(self, files):
         """updates/ with these files and depmod's lists, in the cache, by content."""
         stock = pathlib.Path(self.kernel["modules"])

@@ -31,3 +31,7 @@ class VMLost(Exception):
 
 class VMPanic(Exception):
     """The VM's kernel panicked; the message holds the end of its console log."""
+
+
+# Whatever is wrong with what is tested, CommandFailed among it; not with the harness.
+TROUBLE = (AssertionError, CommandTimeout, VMLost, VMPanic)
