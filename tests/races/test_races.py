@@ -3,11 +3,12 @@
 import pytest
 
 import load
+from levels import cases
 
-pytestmark = [pytest.mark.long, pytest.mark.vm(**load.VM)]
+pytestmark = pytest.mark.vm(**load.VM)
 
 
-@pytest.mark.parametrize("level", [10, 1, 5, 6])
+@cases("level", 1, long=[10, 5, 6])
 def test_everything_at_once_for_a_minute(boot_vm, level):
     done = load.play(boot_vm(**load.VM), load.Round(level, seed=level, seconds=75))
     assert load.left_out([done]) == [], done
