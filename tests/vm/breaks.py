@@ -382,6 +382,18 @@ BREAKS = {
         "\t\t\t\t\t;\n\t\t\t\terr = add_bound_rdev(rdev);",
         "test_interrupted.py::test_half_filled_member_that_failed_and_is_wanted_again[1-2] "
         "test_interrupted.py::test_half_filled_member_that_failed_and_is_wanted_again[10-3]"),
+    "re-add-without-a-bitmap": (
+        "md.c", "\t\t\t\tif (!mddev->bitmap || mddev->bitmap_ops->type ==",
+        "\t\t\t\tif (mddev->bitmap && mddev->bitmap_ops->type ==",
+        "test_taken_back.py::test_failed_member_without_a_bitmap"),
+    "any-slot-by-the-bitmap": (
+        "md.c", "\t\tif (rdev->saved_raid_disk == rdev->raid_disk &&\n",
+        "\t\tif (rdev->saved_raid_disk >= 0 &&\n",
+        "test_taken_back.py::test_member_in_a_slot_that_was_not_its_own"),
+    "given-up-keeps-its-slot": (
+        "md.c", "\t\t\tif (test_bit(Faulty, &rdev->flags))\n\t\t\t\trdev->saved_raid_disk = rdev->raid_disk;",
+        "\t\t\trdev->saved_raid_disk = rdev->raid_disk;",
+        "test_taken_back.py::test_recovery_that_was_given_up"),
     "errors-of-a-batch-dropped": (
         "raid5.c", "\t\t\t\t(sh->dev[i].flags & R5_WRITE_OUTCOME);", "\t\t\t\t0;",
         "test_parity_bad_blocks.py::test_write_error_in_a_batch"),
