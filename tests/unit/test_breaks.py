@@ -87,7 +87,7 @@ def levels(test):
 
 def test_levels_are_those_of_the_tests():
     assert levels("test_members.py::test_no_member_takes_bitmap_writes") == {1, 5, 10, 6}
-    assert levels("test_write.py::test_nowait") == {1, 10}
+    assert levels("test_write.py::test_second_plugged_writer_waits") == {1, 10}
     assert levels("test_write.py::test_reads_change_nothing") == set()
     assert levels("test_refused.py::test_write_that_nothing_can_tell_of[10-4-failed]") == {10}
 

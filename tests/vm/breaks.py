@@ -129,8 +129,8 @@ BREAKS = {
     "sync-ends-at-each-skip": (
         "raid10.c", "\t*skipped = 1;\n\treturn max_sector - sector_nr;\n",
         "\tmddev->bitmap_ops->close_sync(mddev);\n\t*skipped = 1;\n\treturn max_sector - sector_nr;\n",
-        "test_members.py::test_re_add_copies_what_was_written "
-        "test_endsync.py::test_what_cannot_be_synced_is_left_alone",
+        "test_members.py::test_re_add_copies_what_was_written[10-4] "
+        "test_endsync.py::test_what_cannot_be_synced_is_left_alone[10-4-with_a_bad_block_behind_them]",
         ("raid10.c", "\t\t\tif (!must_sync) {\n",
          "\t\t\tif (!must_sync) {\n\t\t\t\tmddev->bitmap_ops->close_sync(mddev);\n")),
     "sync-ends-after-some-skips": (
@@ -147,7 +147,8 @@ BREAKS = {
     "resync-not-first": (
         "md-llbitmap-state.c",
         "\t\tif (from == LLB_NEEDSYNC && has_all(flags, LLB_F_RECOVERING | LLB_F_COPIES))\n\t\t\treturn LLB_NONE;\n",
-        "", "test_members.py::test_recovery_leaves_unequal_copies_to_a_resync"),
+        "", "test_members.py::test_recovery_leaves_unequal_copies_to_a_resync "
+        "test_parity_members.py::test_recovery_of_one_of_two"),
     "events-cleared-not-kept": (
         "md-llbitmap-daemon.c", "\t\tif (READ_ONCE(llb->events_cleared) != events) {", "\t\tif (0) {",
         "test_members.py::test_member_that_left_while_others_joined",
@@ -155,7 +156,11 @@ BREAKS = {
     "replaced-member-not-blocked": (
         "raid1.c", "\t\t\t\tset_bit(Blocked, &rdev->flags);\n\t\t\t\tset_bit(Faulty,",
         "\t\t\t\tset_bit(Faulty,",
-        "test_members.py::test_cut_as_a_replacement_becomes_active"),
+        "test_members.py::test_cut_as_a_replacement_becomes_active",
+        ("raid10.c", "\t\t\t\tset_bit(Blocked, &tmp->rdev->flags);\n\t\t\t\tset_bit(Faulty,",
+         "\t\t\t\tset_bit(Faulty,"),
+        ("raid5.c", "\t\t\t\tset_bit(Blocked, &rdev->flags);\n\t\t\t\tset_bit(Faulty,",
+         "\t\t\t\tset_bit(Faulty,")),
     "events-cleared-ahead": (
         "md-llbitmap-daemon.c", "\t\t\tevents = min(events, written);", "\t\t\t;",
         "test_faults.py::test_member_fails_as_the_array_goes_active"),
@@ -166,11 +171,11 @@ BREAKS = {
     "refused-superblocks-count": (
         "md-llbitmap-commit.c", "\t\tif (test_bit(MD_BROKEN, &mddev->flags)) {", "\t\tif (0) {",
         "test_refused.py::test_write_that_nothing_can_tell_of[1-2-given-up] "
-        "test_refused.py::test_write_that_nothing_can_tell_of[10-4-given-up] "
-        "test_refused.py::test_write_that_nothing_can_tell_of[5-3-given-up]"),
+        "test_refused.py::test_write_that_nothing_can_tell_of[10-4-given-up]"),
     "failure-told-in-vain": (
         "md-llbitmap-io.c", "\treturn ret || test_bit(MD_BROKEN, &mddev->flags);", "\treturn ret;",
-        "test_refused.py::test_write_that_nothing_can_tell_of[1-2-failed]"),
+        "test_refused.py::test_write_that_nothing_can_tell_of[1-2-failed] "
+        "test_refused.py::test_write_that_nothing_can_tell_of[10-4-failed]"),
     "refused-write-tried-again": (
         "raid1.c", "\tif (bio->bi_status && test_bit(R1BIO_Refused, &r1_bio->state)) {", "\tif (0) {",
         "test_bad_blocks.py::test_write_that_nothing_can_tell_of[1-2] "
@@ -338,7 +343,8 @@ BREAKS = {
         "test_faults.py::test_bitmaps_of_more_members_fail_than_the_array_can_lose"),
     "freeze-without-superblock": (
         "raid1.c", "raid1_write_sb_for_parked(conf->mddev)", "(void)0",
-        "test_faults.py::test_read_error_while_writes_wait_for_the_superblock"),
+        "test_faults.py::test_read_error_while_writes_wait_for_the_superblock",
+        ("raid10.c", "raid1_write_sb_for_parked(conf->mddev)", "(void)0")),
     "unread-chunk-counts-as-synced": (
         "raid10.c", "known to be equal */\n\t\tif (mddev->bitmap_ops->sync_error)\n",
         "known to be equal */\n\t\tif (0)\n",
@@ -348,13 +354,15 @@ BREAKS = {
         "\tBUG_ON(sh->batch_head);\n", "test_parity_bad_blocks.py::test_recovery_beside_a_bad_block[5-4]"),
     "new-member-gets-no-clean-chunks": (
         "md-llbitmap-sync.c", "\tcase LLB_CLEAN:\n\t\treturn full;", "\tcase LLB_CLEAN:\n\t\treturn false;",
-        "test_parity_members.py::test_members_come_and_go_under_load[5-4]"),
+        "test_parity_members.py::test_members_come_and_go_under_load "
+        "test_members.py::test_spare_gets_everything"),
     "bad-blocks-read": (
         "raid5.c", "\t\telse if (is_bad) {\n\t\t\t/* also not in-sync */", "\t\telse if (0) {",
-        "test_parity_bad_blocks.py::test_write_to_a_bad_block[5-4]"),
+        "test_parity_bad_blocks.py::test_write_to_a_bad_block"),
     "resync-without-end": (
         "md-llbitmap-daemon.c", "> READ_ONCE(llb->unsyncable)", "> 0",
-        "test_faults.py::test_chunk_that_begins_with_a_bad_block"),
+        "test_faults.py::test_chunk_that_begins_with_a_bad_block "
+        "test_endsync.py::test_what_cannot_be_synced_is_left_alone"),
     "pages-of-two-members": (
         "md-llbitmap.c", "\t\tllb_forget_pages(llb);\n", "",
         "test_faults.py::test_bitmap_is_read_from_one_member "
@@ -483,7 +491,7 @@ BREAKS = {
     "discarded-stays-on-disk": (
         "md-llbitmap-state.c", "\tWRITE_ONCE(p->needs_write, true);\n\tp->seq_last =",
         "\tif (action != LLB_DISCARD)\n\t\tWRITE_ONCE(p->needs_write, true);\n\tp->seq_last =",
-        "test_parity_members.py::test_discarded_is_unwritten_on_disk[5-4]"),
+        "test_parity_members.py::test_discarded_is_unwritten_on_disk"),
     "discards-for-all-members": (
         "raid5.c", "\tif (!raid5_all_discard(conf)) {", "\tif (0) {",
         "test_parity_members.py::test_member_without_discard"),
@@ -506,7 +514,7 @@ BREAKS = {
     "bitmap-lowered-first": (
         "md.c", "\tif (!lowered)\n\t\tmddev->bitmap_ops->update_sb",
         "\tmddev->bitmap_ops->update_sb",
-        "test_faults.py::test_cut_as_the_array_goes_clean[superblock]"),
+        "test_faults.py::test_cut_as_the_array_goes_clean"),
     "added-without-flush": (
         "md-llbitmap.c", "\tif (llb->added)\n\t\terr = llb_flush_members(llb);\n", "",
         "test_create.py::test_added_to_a_running_array"),

@@ -373,7 +373,8 @@ class ReadyWriter:
         self.vm = vm
         self.count = count
         self.start = vm.run("f=$(mktemp -u) && mkfifo $f && echo $f").stdout.strip()
-        self.process = vm.spawn(["python3", "-c", SUBMIT, array, sector, count, self.start])
+        self.process = vm.spawn(["python3", "-c", SUBMIT, array, sector, count, self.start],
+                                timeout=30)
         wait_until(vm, lambda: self.process.output()[0] == "ready\n")
 
     def go(self):

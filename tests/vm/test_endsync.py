@@ -4,7 +4,7 @@ failed."""
 import pytest
 
 from order import data_writes
-from levels import cases
+from levels import PARITY, cases
 from support import (HOLD, Content, Mapped, Trace, held, hot_add, keep_active, mapped_members, states,
                      wait_until)
 from test_bad_blocks import give_log
@@ -86,30 +86,31 @@ def test_sync_that_ends_while_the_members_are_flushed(vm, level, disks):
     array.wait_sync()
 
 
-def with_bad_blocks(vm):
-    """RAID5: two members are known to lack the same block of chunk 8, so nobody can compute it."""
-    array = vm.create_array(level=5, disks=3, bitmap="none", size=65536, chunk=CHUNK // 2)
-    for image, member in zip(array.member_images()[:2], array.members):
+def with_bad_blocks(vm, level, disks):
+    """RAID5: two members are known to lack the same block of chunk 8, so nobody can compute it;
+    RAID6: three."""
+    array = vm.create_array(level=level, disks=disks, bitmap="none", size=65536, chunk=CHUNK // 2)
+    for image, member in zip(array.member_images()[:PARITY[level] + 1], array.members):
         array.set(f"dev-{str(member)[5:]}/bad_blocks", f"{image.data_offset + 8 * CHUNK + 40} 8")
     hot_add(vm, array)
     return array
 
 
-def with_unreadable_copies(vm):
-    members = mapped_members(vm, 4)
-    array = vm.create_array(level=10, disks=4, members=members, size=65536, chunk=CHUNK // 2)
+def with_unreadable_copies(vm, level, disks):
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, size=65536, chunk=CHUNK // 2)
     images = array.member_images()
     for role, where in array.layout().copies(8 * CHUNK):
         members[role].fail(images[role].data_offset + where, CHUNK)
     return array
 
 
-def with_a_bad_block_behind_them(vm):
+def with_a_bad_block_behind_them(vm, level, disks):
     """It takes a while to see that the copies are unreadable; meanwhile raid10 comes to a place in
     chunk 9 of which there is one copy only."""
     nothing = Mapped(vm, "nothing", vm.disks[0])
     nothing.load((0, nothing.sectors, "error", ""))
-    array = with_unreadable_copies(vm)
+    array = with_unreadable_copies(vm, level, disks)
     give_log(vm, array)
     images = array.member_images()
     for role, where in array.layout().copies(8 * CHUNK):
@@ -121,11 +122,12 @@ def with_a_bad_block_behind_them(vm):
     return array
 
 
-@pytest.mark.parametrize("make", [with_bad_blocks, with_unreadable_copies,
-                                  with_a_bad_block_behind_them])
-def test_what_cannot_be_synced_is_left_alone(vm, make):
+@cases("level, disks, make", (5, 3, with_bad_blocks), (10, 4, with_unreadable_copies),
+       (10, 4, with_a_bad_block_behind_them),
+       long=[(6, 4, with_bad_blocks)])
+def test_what_cannot_be_synced_is_left_alone(vm, level, disks, make):
     """The other chunks of that sync end as ever, and the one that is left asks for no other."""
-    array = make(vm)
+    array = make(vm, level, disks)
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 0)
     mark = vm.log.size()

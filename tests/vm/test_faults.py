@@ -2,7 +2,7 @@
 """Members that fail reads or writes at a bad moment: nothing hangs, nothing is taken for good."""
 import pytest
 
-from levels import cases, width, wrong_sectors
+from levels import EACH_LEVEL, PARITY, cases, width, wrong_sectors
 from support import (AREA_BEGIN, AREA_SECTORS, HEADER, Content, Trace, begin_flush, begin_write,
                      held, hot_add, keep_active, mapped_members, on_disk, reboot, states, wait_until,
                      write)
@@ -54,42 +54,46 @@ def test_member_that_md_keeps_refuses_the_bitmap(vm):
     array.wait_sync()
 
 
-@pytest.mark.parametrize("level, disks", [(10, 4), (5, 3)])
+@cases("level, disks", (10, 4), (5, 3), long=[(6, 4)])
 def test_bitmaps_of_more_members_fail_than_the_array_can_lose(vm, level, disks):
     """md would refuse all writes from then on, or end the array. It is the bitmap that goes."""
+    most = PARITY.get(level, 1)
     members = mapped_members(vm, disks)
     array = vm.create_array(level=level, disks=disks, members=members, size=65536)
     keep_active(vm, array, 4096)
     array.flush()
     mark = vm.log.size()
-    for member in members[:2]:
+    for member in members[:most + 1]:
         member.fail()
     content = Content(array)
     content.write(5 * CHUNK, pattern=0x61)
-    assert array.degraded() == 1
+    assert array.degraded() == most
     assert "going on without the bitmap" in vm.dmesg(mark)
     content.write(9 * CHUNK, pattern=0x62)
-    lost, = (member for member in members if "in_sync" not in array.member_state(member))
-    for member in members[:2]:
+    lost = [member for member in members if "in_sync" not in array.member_state(member)]
+    for member in members[:most + 1]:
         member.plain()
     array.stop()
     with Trace(vm) as trace:
-        array.assemble([member for member in members if member != lost], extra=["--run"])
+        array.assemble([member for member in members if member not in lost], extra=["--run"])
     assert trace.events("load")[0].decision == "stale"
-    array.add(lost)
+    for member in lost:
+        array.add(member)
     wait_until(vm, lambda: array.degraded() == 0)
     array.wait_in_sync()
     array.wait_sync()
     assert content.wrong() == []
 
 
-def test_read_error_while_writes_wait_for_the_superblock(vm):
+@cases("level, layout", (1, None), long=[(10, "n3")])
+def test_read_error_while_writes_wait_for_the_superblock(vm, level, layout):
     """The array's thread must not freeze the array for ones that only it can let go."""
     members = mapped_members(vm, 3)
-    array = vm.create_array(level=1, disks=3, members=members, size=65536)
+    array = vm.create_array(level=level, disks=3, layout=layout, members=members, size=65536)
     keep_active(vm, array, 4096)
     array.flush()
-    array.set(f"dev-{members[2].device[5:]}/state", "writemostly")    # is read last
+    # is read last; raid10 asks the first of those that have as much to do
+    array.set(f"dev-{members[2].device[5:]}/state", "writemostly")
     bad = members[0].bad_range(array.member_images()[0].data_offset + 4096, 8)
     members[0].load(members[0].bad_range(), bad)
     members[1].load(members[1].slow_range(3000), bad)
@@ -169,15 +173,21 @@ def test_chunk_that_begins_with_a_bad_block(vm):
 
 # -- the array goes clean ---------------------------------------------------------------------------
 
-def active_for_now(vm, **options):
+def in_chunk(number, level, disks):
+    """An array sector of that chunk, on arrays as those below."""
+    return number * CHUNK * width(level, disks)
+
+
+def active_for_now(vm, level, disks, **options):
     """Written to once, in chunk 5; md lowers its event count again in go_clean()."""
-    members = mapped_members(vm)
-    array = vm.create_array(level=1, disks=2, members=members, size=65536, **options)
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, size=65536,
+                            chunk=None if level == 1 else 64, **options)
     array.wait_sync()
     array.set("llbitmap/daemon_sleep", 3600)
     wait_until(vm, lambda: array.get("array_state") == "clean")
     array.set("safe_mode_delay", 300)
-    write(vm, array, 5 * CHUNK)
+    write(vm, array, in_chunk(5, level, disks))
     assert array.get("array_state") == "active"
     return members, array
 
@@ -186,21 +196,22 @@ def go_clean(array):
     array.set("safe_mode_delay", 0.2)
 
 
-def test_bitmap_is_given_up_as_the_array_goes_clean(vm):
+@EACH_LEVEL
+def test_bitmap_is_given_up_as_the_array_goes_clean(vm, level, disks):
     """md lowers its event count just then: to raise it by one is not enough for the next assembly
     to find the bitmap out of date."""
-    members, array = active_for_now(vm, assume_clean=False)
+    members, array = active_for_now(vm, level, disks, assume_clean=False)
     mark = vm.log.size()
     for member in members:
         member.fail()
     go_clean(array)
     wait_until(vm, lambda: "going on without the bitmap" in vm.dmesg(mark))
     wait_until(vm, lambda: array.get("array_state") == "clean")
-    write(vm, array, 9 * CHUNK, pattern=0x3e)
+    write(vm, array, in_chunk(9, level, disks), pattern=0x3e)
     # what the stop would write anyway raises the count
     wait_until(vm, lambda: array.get("array_state") == "clean")
     array.stop()
-    assert [content[9] for content in on_disk(array)] == [0, 0]
+    assert [content[9] for content in on_disk(array)] == [0] * disks
     for member in members:
         member.plain()
     with Trace(vm) as trace:
@@ -209,39 +220,42 @@ def test_bitmap_is_given_up_as_the_array_goes_clean(vm):
     array.readwrite()
     array.wait_in_sync()
     array.wait_sync()
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
-def test_member_fails_as_the_array_goes_clean(vm):
+@EACH_LEVEL
+def test_member_fails_as_the_array_goes_clean(vm, level, disks):
     """Its own superblock is from before md lowered its event count, and calls it in-sync: those
     that tell of the failure have to count further."""
-    members, array = active_for_now(vm)
-    members[0].delay_writes(5000, 8, 8)     # what md writes next does not come before the cut
+    members, array = active_for_now(vm, level, disks)
+    for member in members:
+        member.delay_writes(5000, 8, 8)     # what md writes next does not come before the cut
     members[1].fail(8, 8)
     go_clean(array)
     wait_until(vm, lambda: array.degraded() == 1)
     # the superblocks tell of it, and writers may go on
     wait_until(vm, lambda: "blocked" not in array.member_state(members[1]))
     vm.power_cut()
-    array.members = vm.disks[:2]
+    array.members = vm.disks[:disks]
     images = {image.path: image for image in array.member_images()}
-    good, failed = (images[disk.path] for disk in array.members)
-    assert good.events > failed.events
+    good, failed, *others = (images[disk.path] for disk in array.members)
+    assert all(image.events > failed.events for image in (good, *others))
     reboot(vm, array)
     array.assemble()
     assert array.degraded() == 1
 
 
-def test_member_fails_as_the_array_goes_active(vm):
+@EACH_LEVEL
+def test_member_fails_as_the_array_goes_active(vm, level, disks):
     """md counts on, and a member fails that was not told yet. It missed nothing: the bitmap, flushed
     just then, takes it back."""
-    members, array = active_for_now(vm)
+    members, array = active_for_now(vm, level, disks)
     go_clean(array)
     wait_until(vm, lambda: array.get("array_state") == "clean")
     assert array.bits()["dirty"] == 1
     events = array.member_images()[1].events
     with held(members) as gate, Trace(vm, "block/block_bio_queue") as trace:
-        writer = begin_write(vm, array, 5 * CHUNK)
+        writer = begin_write(vm, array, in_chunk(5, level, disks))
         wait_until(vm, lambda: {event.dev for event in trace.recorded("block_bio_queue")
                                 if event.sector == AREA_BEGIN} >= {m.number for m in members})
         flush = begin_flush(vm, trace, array)
@@ -257,14 +271,15 @@ def test_member_fails_as_the_array_goes_active(vm):
     array.re_add(members[1])
     array.wait_in_sync()
     array.wait_sync()
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
 @pytest.mark.parametrize("held", ["superblock", "bitmap"])
-def test_cut_as_the_array_goes_clean(vm, held):
+@EACH_LEVEL
+def test_cut_as_the_array_goes_clean(vm, level, disks, held):
     """md's event count is lowered, and the bitmap's: whichever is held back, what is on the members
     is no bitmap that is older than its array."""
-    members, array = active_for_now(vm)
+    members, array = active_for_now(vm, level, disks)
     where = (8, 8) if held == "superblock" else (AREA_BEGIN, AREA_SECTORS)
     events = [image.events for image in array.member_images()]
     for member in members:
@@ -275,7 +290,7 @@ def test_cut_as_the_array_goes_clean(vm, held):
                                 if event.sector == where[0] and "W" in event.rwbs}
                    >= {member.number for member in members})
     vm.power_cut()
-    array.members = vm.disks[:2]
+    array.members = vm.disks[:disks]
     if held == "superblock":
         assert [image.events for image in array.member_images()] == events
     for image in array.member_images():
@@ -288,7 +303,7 @@ def test_cut_as_the_array_goes_clean(vm, held):
     array.wait_sync()
 
 
-@cases("level, disks", (5, 3), long=[(1, 2), (10, 4)])
+@cases("level, disks", (5, 3), long=[(1, 2), (10, 4), (6, 4)])
 def test_reboot_while_a_member_fails(vm, level, disks):
     """Who stops the array waits for a write. That waits for the superblock to tell of the member,
     and only who stops the array may write superblocks."""
@@ -314,7 +329,7 @@ def test_reboot_while_a_member_fails(vm, level, disks):
 # -- the bitmap of one member cannot be read ------------------------------------------------------
 
 @pytest.mark.long
-@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3)])
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3), (6, 4)])
 def test_new_bitmap_that_no_member_takes(vm, level, disks):
     """What mdadm wrote stays there and calls itself new; but the array was written to."""
     members = mapped_members(vm, disks)
@@ -348,19 +363,24 @@ def test_new_bitmap_that_no_member_takes(vm, level, disks):
     assert content.wrong() == []
 
 
-def with_two_pages(vm):
-    members = mapped_members(vm, 3)
-    array = vm.create_array(level=1, disks=3, members=members)
+TWO_PAGES = cases("level, disks", (1, 3), long=[(10, 4), (5, 3), (6, 4)])
+
+
+def with_two_pages(vm, level, disks):
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members,
+                            chunk=None if level == 1 else 64)
     assert array.metadata()["chunks"] > 4096 - HEADER
-    write(vm, array, 5 * CHUNK)
-    write(vm, array, 3500 * CHUNK)
+    write(vm, array, in_chunk(5, level, disks))
+    write(vm, array, in_chunk(3500, level, disks))
     array.flush()
     return members, array
 
 
-def test_bitmap_is_read_from_one_member(vm):
+@TWO_PAGES
+def test_bitmap_is_read_from_one_member(vm, level, disks):
     """Not the pages that one had together with those of another."""
-    members, array = with_two_pages(vm)
+    members, array = with_two_pages(vm, level, disks)
     array.stop()
     for image in array.member_images()[1:]:
         overwrite(image, AREA_BEGIN, image.bitmap().raw[:HEADER + 5] + b"\3" +
@@ -373,14 +393,16 @@ def test_bitmap_is_read_from_one_member(vm):
     found = {chunk: event.state for event in trace.events("snapshot") for chunk in event.chunks()}
     assert found[5] == "NeedSync"
     assert found[3500] == "Clean"
+    members[0].plain()
     array.readwrite()
     array.wait_in_sync()
     array.wait_sync()
 
 
-def test_other_members_have_no_bitmap_either(vm):
+@TWO_PAGES
+def test_other_members_have_no_bitmap_either(vm, level, disks):
     """Theirs are blank: that would say that nothing was ever written."""
-    members, array = with_two_pages(vm)
+    members, array = with_two_pages(vm, level, disks)
     array.stop()
     for image in array.member_images()[1:]:
         overwrite(image, AREA_BEGIN, bytes(2 * 4096))

@@ -86,15 +86,16 @@ def test_half_filled_member_that_failed_and_is_wanted_again(vm, level, disks):
             for sector in range(first, last + 1)} & written == set()
 
 
-def test_nothing_is_stored_before_the_load_decided(vm):
+@cases("level, disks", (1, 3), long=[(10, 4), (5, 3), (6, 4)])
+def test_nothing_is_stored_before_the_load_decided(vm, level, disks):
     """A member failed while the array was read-only: md writes superblocks before it loads."""
-    array = vm.create_array(level=1, disks=3, size=40960)
+    array = vm.create_array(level=level, disks=disks, size=40960)
     write(vm, array, 0)
     array.flush()
     array.set("array_state", "readonly")
     # only now: md may lower its event count when it takes the array for clean, and this with it
     cleared = array.member_images()[0].bitmap().events_cleared
-    array.set(f"dev-{vm.disks[2].device[5:]}/state", "faulty")
+    array.set(f"dev-{vm.disks[disks - 1].device[5:]}/state", "faulty")
     array.set("array_state", "inactive")
     start_ro = "/sys/module/md_mod/parameters/start_ro"
     before = vm.read(start_ro)

@@ -216,9 +216,10 @@ def test_re_added_member(vm, level, disks):
 
 
 @pytest.mark.long
-def test_recovery_of_one_of_two(vm):
+@pytest.mark.parametrize("level, disks", [(6, 5)])
+def test_recovery_of_one_of_two(vm, level, disks):
     """RAID6: one member comes back, then the other; and what a resync has to settle is left to it."""
-    array = make(vm, 6, 5)
+    array = make(vm, level, disks)
     first = plan(array, 50)
     perform(array, first)
     gone = array.members[:2]
@@ -238,7 +239,7 @@ def test_recovery_of_one_of_two(vm):
         for event in trace.events("transition", action="Startsync"):
             assert not ({"RECOVERING", "COPIES"} <= event.flags and event.source == "NeedSync")
         # md fills the first slot that is free; who is still out seems to be one, but is not read
-        assert [image.role for image in array.member_images()] == list(range(5))
+        assert [image.role for image in array.member_images()] == list(range(disks))
         missing = tuple(range(role + 1, 2))
         assert array.degraded() == len(missing)
         all_comes_back(array, wanted, missing)

@@ -2,7 +2,7 @@
 """Members that take data, but not their superblocks: what md cannot record nobody may rely on."""
 import pytest
 
-from levels import PARITY, first_sector, wrong_sectors
+from levels import PARITY, cases, first_sector, wrong_sectors
 from support import (AREA_BEGIN, AREA_SECTORS, Content, Trace, begin_write, keep_active,
                      mapped_members, reboot, wait_until)
 from vmtest import DiskOptions
@@ -53,7 +53,7 @@ def has_failed(result):
 
 
 @REFUSED
-@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3)])
+@pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3), (6, 4)])
 def test_write_that_nothing_can_tell_of(vm, level, disks, refused):
     """A power cut right after it, and what is on disk is believed. So it gets to no member."""
     array, members, content = written_and_clean(vm, level, disks)
@@ -96,15 +96,21 @@ def test_discard_that_nothing_can_tell_of(vm, level, disks, refused):
     assert trace.chunks("Discard") == []
 
 
-def test_nobody_can_say_that_the_superblocks_are_written(vm):
-    """The last member does not take the bitmap, and the superblock that tells of it is on its way.
+@pytest.mark.parametrize("level, disks, gone", [(1, 2, (1,)), (10, 4, (1, 3)), (5, 3, (1,)),
+                                                (6, 4, (1, 3))], ids=["1-2", "10-4", "5-3", "6-4"])
+def test_nobody_can_say_that_the_superblocks_are_written(vm, level, disks, gone):
+    """The last members do not take the bitmap, and the superblocks that tell of it are on their way.
     "active" in array_state is how those who write an array's superblocks themselves say that they
     did; where md does, it means nothing."""
-    array, (last, other), _ = written_and_clean(vm, 1, 2)
-    array.fail(other)
-    array.remove(other)
-    before = data(array)[last.path]
-    last.load(last.slow_range(120000, *SUPERBLOCK), last.bad_range())
+    array, members, _ = written_and_clean(vm, level, disks)
+    others = [members[role] for role in gone]
+    for member in others:
+        array.fail(member)
+        array.remove(member)
+    last, *_ = left = [member for member in members if member not in others]
+    before = data(array)
+    for member in left:
+        member.load(member.slow_range(120000, *SUPERBLOCK), member.bad_range())
     with Trace(vm, "block/block_bio_queue") as trace:
         # has the lock that md's thread needs to write superblocks
         vm.spawn(f"cd {array.sysfs} && size=$(cat component_size) && echo $size > component_size")
@@ -115,8 +121,8 @@ def test_nobody_can_say_that_the_superblocks_are_written(vm):
                                 if event.sector >= AREA_BEGIN and "W" in event.rwbs])
         vm.run("for i in 1 2 3; do sleep 1; "
                f"echo active > {array.sysfs}/array_state || exit; done")
-    untouched = data(array)[last.path] == before
+    untouched = data(array) == before
     vm.power_cut()
-    array.members = vm.disks[:2]
+    array.members = vm.disks[:disks]
     reboot(vm, array)
     assert untouched, "data got to a member"

@@ -3,7 +3,7 @@
 
 import pytest
 
-from levels import EACH_LEVEL_WHOLE, cases, first_sector
+from levels import EACH_LEVEL_WHOLE, cases, first_sector, width
 from order import check_order, data_writes
 from support import (ReadyWriter, Trace, begin_flush, begin_write, delayed, discard, disk_prefix,
                      errno_of, held, keep_active, mapped_members, on_disk, states, wait_until, write)
@@ -36,7 +36,7 @@ data = mmap.mmap(-1, 4096)
 chunk = 0
 while True:
     chunk = chunk % 10 + 1
-    os.pwrite(fd, data, chunk * 65536)
+    os.pwrite(fd, data, chunk * int(sys.argv[2]) * 512)
     time.sleep(0.3)
 """
 
@@ -193,10 +193,12 @@ def test_reads_change_nothing(vm):
 
 # -- the daemon ---------------------------------------------------------------------------------
 
-@pytest.mark.vm(disks=2, cpus=1, disk=DiskOptions(size="320M"))
-def test_daemon_cleans_idle_pages_only(vm):
+@pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="320M"))
+@EACH_LEVEL_WHOLE
+def test_daemon_cleans_idle_pages_only(vm, level, disks):
     """Page 0 is written to all the time, page 1 once; afterwards nothing runs any more."""
-    array = vm.create_array(level=1, disks=2)
+    array = vm.create_array(level=level, disks=disks, chunk=None if level == 1 else 64)
+    sectors = 128 * width(level, disks)         # of the array, for each chunk
     assert array.metadata()["chunks"] > 3072 + 100
     array.set("llbitmap/daemon_sleep", 1)
     array.set("llbitmap/barrier_idle", 8)
@@ -207,9 +209,9 @@ def test_daemon_cleans_idle_pages_only(vm):
 
     with Trace(vm, "block/block_bio_queue") as trace:
         # the other page is written to before this one begins to be idle, and after it was cleaned
-        writer = vm.spawn(["python3", "-c", NOW_AND_THEN, array])
+        writer = vm.spawn(["python3", "-c", NOW_AND_THEN, array, sectors])
         wait_until(vm, writes_now)
-        write(vm, array, (3072 + 50) * 128)
+        write(vm, array, (3072 + 50) * sectors)
         wait_until(vm, lambda: [event for event in trace.recorded("transition", action="Daemon")
                                 if (event.chunk + 1024) // 4096 == 1])
         so_far = len(writes_now())
@@ -231,7 +233,7 @@ def test_daemon_cleans_idle_pages_only(vm):
         # a writer that the host let stop for so long makes an idle page as well
         begin = event.time - event.ns / 1e9
         before = [write.time for write in writes if write.time < begin and
-                  (write.sector // 128 + 1024) // 4096 == event.page]
+                  (write.sector // sectors + 1024) // 4096 == event.page]
         assert begin - max(before) >= 7.9, "a busy page was drained"
     first, last = writes[0].time, writes[-1].time
     assert any(first < event.time < last for event in cleaned[1]), "page 1 waited for page 0"
@@ -243,7 +245,7 @@ def test_daemon_cleans_idle_pages_only(vm):
         vm.run("sleep 4")
     assert trace.events("daemon") == [] and trace.events("writeback") == []
     # and the Clean bytes are on the members
-    assert [set(content) for content in on_disk(array)] == [{1}, {1}]
+    assert [set(content) for content in on_disk(array)] == [{1}] * disks
 
 
 def flush_among_writers(vm, array, members):
@@ -415,15 +417,16 @@ def nowait(vm, array, sector):
     return vm.run(["python3", "-c", NOWAIT, str(array), str(sector)], timeout=30).stdout.strip()
 
 
-@LEVELS
-def test_nowait(vm, level):
-    array = vm.create_array(level=level, disks=2)
+@MIRRORS_AND_PARITY
+def test_nowait(vm, level, disks):
+    array = vm.create_array(level=level, disks=disks)
     array.set("llbitmap/daemon_sleep", 3600)
     write(vm, array, 0)
     assert nowait(vm, array, 0) == "4096"               # nothing to wait for
+    sector = first_sector(array, 10)
     with Trace(vm) as trace:
-        assert nowait(vm, array, 1280) == "EAGAIN"      # its byte would have to be written
+        assert nowait(vm, array, sector) == "EAGAIN"    # its byte would have to be written
     assert trace.events("transition") == []
     assert states(array, 10, 1) == ["Clean"]
-    write(vm, array, 1280)
-    assert nowait(vm, array, 1288) == "4096"
+    write(vm, array, sector)
+    assert nowait(vm, array, sector + 8) == "4096"
