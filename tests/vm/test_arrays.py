@@ -189,7 +189,8 @@ def test_read_only_from_the_first_day(vm, level, disks, assume_clean):
                             # not with one member as a spare, which mdadm is fond of
                             extra=["--readonly", *(["--force"] if level == 5 else [])])
     assert array.get("array_state") == "readonly"
-    assert [image.bitmap().state & FIRST_USE for image in array.member_images()] == [FIRST_USE] * disks
+    assert [image.bitmap().state & FIRST_USE
+            for image in array.member_images()] == [FIRST_USE] * disks
     before = hashes(array.members)
     chunks = array.metadata()["chunks"]
     assert array.bits()["clean" if assume_clean else "unwritten"] == chunks

@@ -225,8 +225,8 @@ def test_member_that_fails_discards(vm, level):
 
 @cases("level, disks", long=[(5, 3), (6, 4)])
 def test_member_with_parity_that_fails_discards(vm, level, disks):
-    """What did not take it is a bad block, with a log for those. It is left out when the same range is
-    discarded again: that one member still has old data then, and the chunk stays what it is."""
+    """What did not take it is a bad block, with a log for those. It is left out when the same range
+    is discarded again: that one member still has old data, and the chunk stays what it is."""
     members = mapped_members(vm, disks)
     array, unit = make(vm, level, disks, members, size=65536)
     with discards_allowed(vm, level):
