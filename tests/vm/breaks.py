@@ -96,7 +96,9 @@ BREAKS = {
         "test_discard.py::test_write_during_a_discard"),
     "discard-errors-dropped": (
         "md-llbitmap-write.c", "\t\td->ok = !READ_ONCE(io->discard_failed);", "\t\td->ok = true;",
-        "test_discard.py::test_member_without_discard test_discard.py::test_member_that_fails_discards"),
+        "test_discard.py::test_member_without_discard "
+        "test_discard.py::test_member_that_fails_discards "
+        "test_discard.py::test_member_with_parity_that_fails_discards"),
     "discard-without-flush": (
         "md-llbitmap-write.c", "llb_finish_ranges(p, list, llb_flush_members(llb) == 0);",
         "llb_finish_ranges(p, list, true);",

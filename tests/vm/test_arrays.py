@@ -7,7 +7,7 @@ import struct
 
 import pytest
 
-from levels import EACH_LEVEL, first_sector, make_unequal, mismatches
+from levels import EACH_LEVEL, PARITY, cases, first_sector, make_unequal, mismatches
 from support import HEADER, Trace, errno_of, on_disk, states, wait_until, write
 from vmtest import DiskOptions
 from vmtest.member import Member
@@ -15,7 +15,6 @@ from vmtest.member import Member
 pytestmark = pytest.mark.vm(disks=5, cpus=1, disk=DiskOptions(size="96M"))
 
 UUID = "01234567:89abcdef:02468ace:13579bdf"
-CHUNKS = 128         # of the smaller arrays here
 EVENTS, FIRST_USE = 24, 1 << 3      # in the bitmap's superblock
 
 
@@ -180,17 +179,21 @@ def test_read_only_with_a_stale_bitmap(vm, level, disks, how):
     assert array.member_images()[0].bitmap().events >= events
 
 
-@pytest.mark.parametrize("assume_clean", [True, False])
-def test_read_only_from_the_first_day(vm, assume_clean):
+@cases("level, disks, assume_clean", (1, 2, True), (1, 2, False),
+       long=[(10, 4, True), (10, 4, False), (5, 3, True), (5, 3, False), (6, 4, False)])
+def test_read_only_from_the_first_day(vm, level, disks, assume_clean):
     """Created read-only, written to later: the first write finds a bitmap that is as durable as
     any other."""
     state = 1 if assume_clean else 0
-    array = vm.create_array(level=1, disks=2, size=8192, assume_clean=assume_clean,
-                            extra=["--readonly"])
+    array = vm.create_array(level=level, disks=disks, size=8192, assume_clean=assume_clean,
+                            # not with one member as a spare, which mdadm is fond of
+                            extra=["--readonly", *(["--force"] if level == 5 else [])])
     assert array.get("array_state") == "readonly"
-    assert [image.bitmap().state & FIRST_USE for image in array.member_images()] == [FIRST_USE] * 2
+    assert [image.bitmap().state & FIRST_USE
+            for image in array.member_images()] == [FIRST_USE] * disks
     before = hashes(array.members)
-    assert array.bits()["clean" if assume_clean else "unwritten"] == CHUNKS
+    chunks = array.metadata()["chunks"]
+    assert array.bits()["clean" if assume_clean else "unwritten"] == chunks
     reads_only(array)
     array.stop()
     assert hashes(array.members) == before
@@ -200,11 +203,12 @@ def test_read_only_from_the_first_day(vm, assume_clean):
     vm.run(f"mdadm --readwrite {array}; dd if=/dev/urandom of={array} bs=64k count=1 seek=7 "
            "oflag=direct status=none")
     vm.power_cut()
+    written = 3 if level in PARITY and not assume_clean else 2      # parity is to be built
     for image in array.member_images():
         bitmap = image.bitmap()
         assert bitmap.state == 0, "the next assembly forgets what was written"
         assert bitmap.chunksize == 128
-        assert bitmap.states() == bytes(2 if chunk == 7 else state for chunk in range(CHUNKS))
+        assert bitmap.states() == bytes(written if chunk == 7 else state for chunk in range(chunks))
     reboot(array)
 
 

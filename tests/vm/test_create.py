@@ -5,14 +5,14 @@ import subprocess
 
 import pytest
 
-from levels import cases
+from levels import EACH_LEVEL, EACH_LEVEL_WHOLE, cases, first_sector, wrong_sectors
 from support import (AREA_BEGIN, HEADER, Content, Trace, hot_add, on_disk, outcome_is_stored, states,
                      wait_until, write)
 from vmtest import DiskOptions
 from vmtest.environment import TOP
 from vmtest.member import Member
 
-pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="512M"))
+pytestmark = pytest.mark.vm(disks=5, cpus=1, disk=DiskOptions(size="512M"))
 
 MAX_SECTOR = 2 ** 64 - 1
 LOG_BEGIN = 24              # member sector of the bad-block log that mdadm 4.6 makes, 8 sectors
@@ -111,10 +111,11 @@ def test_header_and_filler_are_left_alone(vm):
         assert after[HEADER + chunks:] == before[HEADER + chunks:]
 
 
-def test_added_to_a_running_array(vm):
+@EACH_LEVEL
+def test_added_to_a_running_array(vm, level, disks):
     """Its chunks are Clean, for there are data: what was written to the members when no bitmap
     told of it is in no volatile cache any more."""
-    array = vm.create_array(level=1, disks=2, bitmap="none", size=102400)
+    array = vm.create_array(level=level, disks=disks, bitmap="none", size=102400)
     write(vm, array, 0)
     numbers = {vm.read(f"/sys/block/{str(disk)[5:]}/dev").replace(":", ",")
                for disk in array.members}
@@ -174,28 +175,31 @@ def takes_no_bad_block(array, disk):
     return array.get(name) == ""
 
 
-def test_empty_bad_block_log_is_switched_off(vm):
+@EACH_LEVEL_WHOLE
+def test_empty_bad_block_log_is_switched_off(vm, level, disks):
     mark = vm.log.size()
-    array = vm.create_array(level=1, disks=2)
+    array = vm.create_array(level=level, disks=disks)
     assert array.metadata()["chunks"] > LOG_FIRST + 500
     image = array.member_images()[0]
     assert image.super_offset + image.bad_block_offset == LOG_BEGIN, "mdadm places it elsewhere"
-    assert vm.dmesg(mark).count("bad-block log lies in the bitmap's area and is empty") == 2
+    assert vm.dmesg(mark).count("bad-block log lies in the bitmap's area and is empty") == disks
 
     # bytes there are states and no bad blocks
+    outcome_is_stored(array)        # first_sector() looks at the bitmap on disk
     chunk = LOG_FIRST + 400
-    write(vm, array, chunk * 128)
+    sector = first_sector(array, chunk)
+    write(vm, array, sector)
     for content in on_disk(array):
         assert content[chunk] == 2
     array.stop()
     array.assemble()
     assert states(array, chunk - 1, 3) == ["Clean"] * 3
-    for disk in vm.disks[:2]:
+    for disk in array.members:
         assert array.get(f"dev-{str(disk)[5:]}/bad_blocks") == ""
     # md must not write its log over the states
     assert takes_no_bad_block(array, vm.disks[0])
     array.fail(vm.disks[1])
-    write(vm, array, chunk * 128 + 8)
+    write(vm, array, sector + 8)
     array.stop()
     assert vm.disks[0].read(LOG_BEGIN, 8)[chunk - LOG_FIRST] in (2, 3)
     assert 0xff not in array.member_images()[0].bitmap().states()
@@ -203,27 +207,26 @@ def test_empty_bad_block_log_is_switched_off(vm):
 
     # a member that is added has one too
     mark = vm.log.size()
-    array.add(vm.disks[2])
+    new = vm.disks[disks]
+    array.add(new)
     array.wait_sync()
     assert array.degraded() == 0
-    assert array.unequal() == []
-    added, = [image for image in array.member_images() if image.path == vm.disks[2].path]
+    assert wrong_sectors(array) == []
+    added, = [image for image in array.member_images() if image.path == new.path]
     # mdadm --add places it elsewhere, or not at all
     log = added.super_offset + added.bad_block_offset
     if added.bad_block_offset and AREA_BEGIN <= log < AREA_BEGIN + 256:
         assert "bad-block log lies in the bitmap's area and is empty" in vm.dmesg(mark)
 
 
-def test_bad_block_log_in_use_is_kept(vm):
+@EACH_LEVEL_WHOLE
+def test_bad_block_log_in_use_is_kept(vm, level, disks):
     """Made with no bitmap, bad blocks found, and only then a bitmap."""
-    array = vm.create_array(level=1, disks=2, bitmap="none")
+    array = vm.create_array(level=level, disks=disks, bitmap="none")
     first = vm.disks[0]
-    array.set(f"dev-{str(first)[5:]}/bad_blocks", "4096 8")
-    # md writes the log with its superblock
-    array.fail(vm.disks[1])
-    array.remove(vm.disks[1])
-    array.add(vm.disks[1])
-    array.wait_sync()
+    # where nobody reads: with parity md writes there what it computes, and no block is bad any more
+    array.set(f"dev-{str(first)[5:]}/bad_blocks", "204800 8")
+    write(vm, array, 0)         # md writes the log with its superblock
     array.stop()
     log = log_entries(first)
     assert len(log) == 1, "the log does not hold what was told"
@@ -240,9 +243,9 @@ def test_bad_block_log_in_use_is_kept(vm):
     array.assemble()
     array.wait_sync()
     assert log_entries(first) == log
-    assert array.get(f"dev-{str(first)[5:]}/bad_blocks") == "4096 8"
+    assert array.get(f"dev-{str(first)[5:]}/bad_blocks") == "204800 8"
     # a write there is seen to be safe without its byte
-    write(vm, array, (LOG_FIRST + 400) * 128)
+    write(vm, array, first_sector(array, LOG_FIRST + 400))
     array.flush()
     array.stop()
     assert log_entries(first) == log

@@ -2,9 +2,11 @@
 """Discards: whole and partial chunks, and members that do not do them."""
 import pytest
 
+from levels import EACH_LEVEL, cases, discards_allowed, width
 from order import check_order, data_writes
 from support import (ReadyWriter, Trace, discard, held, keep_active, mapped_members, on_disk, states,
                      wait_until, write)
+from test_bad_blocks import bad_blocks, give_log
 from vmtest import DiskOptions
 
 CHUNK = 128                 # sectors
@@ -13,6 +15,15 @@ pytestmark = pytest.mark.vm(cpus=1, each_disk=(DISK, DISK, DISK, DISK, DISK,
                                                DiskOptions(size="256M", discard=False)))
 BLOCK = ("block/block_bio_queue", "block/block_bio_complete")
 LEVELS = pytest.mark.parametrize("level, disks", [(1, 2), (10, 4)])
+
+
+def make(vm, level, disks, members, size=None):
+    """An array that takes discards, and the array sectors that a chunk of its bitmap stands for:
+    on RAID5/6 those of a stripe, which is discarded as a whole or not at all."""
+    with discards_allowed(vm, level):
+        array = vm.create_array(level=level, disks=disks, members=members, size=size,
+                                chunk=64 if level in (5, 6) else None)
+    return array, CHUNK * width(level, disks)
 
 
 def replace_first_member(vm, array, spare):
@@ -102,19 +113,20 @@ def test_partial_discard_loses_nothing(vm, level, disks):
         expect(images, layout, sector, b"\x61" * 512)
 
 
-@pytest.mark.parametrize("level, base, count", [(1, 0, 8), (10, 0, 8), (1, 3072, 1)])
-def test_write_during_a_discard(vm, level, base, count):
+@cases("level, disks, base, count", (1, 2, 0, 8), (10, 2, 0, 8), (1, 2, 3072, 1),
+       long=[(5, 3, 0, 8), (5, 3, 3072, 1), (6, 4, 0, 8)])
+def test_write_during_a_discard(vm, level, disks, base, count):
     """Its chunk does not become Unwritten; the others do. Chunk 3072 is the first of a page, and a
     discard of one chunk is hit as a whole."""
     hit = base + count // 2 - 1 if count > 1 else base
-    members = mapped_members(vm)
-    array = vm.create_array(level=level, disks=2, members=members)
+    members = mapped_members(vm, disks)
+    array, unit = make(vm, level, disks, members)
     assert array.metadata()["chunks"] > base + 10
-    write(vm, array, base * CHUNK, 10 * CHUNK)
+    write(vm, array, base * unit, 10 * unit)
     array.flush()
-    late = ReadyWriter(vm, array, hit * CHUNK)
+    late = ReadyWriter(vm, array, hit * unit)
     with held(members, 272, 500000) as gate, Trace(vm, *BLOCK) as trace:
-        dropping = vm.spawn(f"blkdiscard -f -o {base * CHUNK * 512} -l {count * CHUNK * 512} {array}")
+        dropping = vm.spawn(f"blkdiscard -f -o {base * unit * 512} -l {count * unit * 512} {array}")
         wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue",
                                                                   dev=members[0].number)
                                 if "D" in event.rwbs])
@@ -139,16 +151,17 @@ def test_write_during_a_discard(vm, level, base, count):
     check_order(trace, members, array)
 
 
-def test_unwritten_only_after_the_members_have_it_durably(vm):
-    members = mapped_members(vm)
-    array = vm.create_array(level=1, disks=2, members=members)
-    write(vm, array, 0, 4 * CHUNK)
+@EACH_LEVEL
+def test_unwritten_only_after_the_members_have_it_durably(vm, level, disks):
+    members = mapped_members(vm, disks)
+    array, unit = make(vm, level, disks, members)
+    write(vm, array, 0, 4 * unit)
     array.flush()
-    keep_active(vm, array, 4096)
+    keep_active(vm, array, 32 * unit)
     for member in members:
         member.delay_writes(500)
     with Trace(vm, *BLOCK) as trace:
-        discard(vm, array, 0, 4 * CHUNK)
+        discard(vm, array, 0, 4 * unit)
         array.flush()
     for member in members:
         member.plain()
@@ -208,6 +221,31 @@ def test_member_that_fails_discards(vm, level):
     discard(vm, array, 0, 8 * CHUNK)
     array.flush()
     assert states(array, 0, 8) == ["Unwritten"] * 8
+
+
+@cases("level, disks", long=[(5, 3), (6, 4)])
+def test_member_with_parity_that_fails_discards(vm, level, disks):
+    """What did not take it is a bad block, with a log for those. It is left out when the same range
+    is discarded again: that one member still has old data, and the chunk stays what it is."""
+    members = mapped_members(vm, disks)
+    array, unit = make(vm, level, disks, members, size=65536)
+    with discards_allowed(vm, level):
+        give_log(vm, array)
+    write(vm, array, 0, 16 * unit)
+    array.flush()
+    members[1].fail(array.member_images()[0].data_offset, 4 * CHUNK)
+    with Trace(vm) as trace:
+        discard(vm, array, 0, 8 * unit)
+        members[1].plain()
+        discard(vm, array, 0, 2 * unit)
+        array.flush()
+    assert array.degraded() == 0 and bad_blocks(array, members[1]) != [""]
+    assert trace.chunks("Startwrite") == list(range(8))
+    assert trace.events("transition", action="Discard") == []
+    # what all did
+    discard(vm, array, 8 * unit, 8 * unit)
+    array.flush()
+    assert states(array, 0, 16) == ["Clean"] * 8 + ["Unwritten"] * 8
 
 
 @LEVELS

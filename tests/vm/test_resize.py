@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from levels import PARITY, cases, discards_allowed, first_sector, litter, width
+from levels import (EACH_LEVEL_WHOLE, PARITY, cases, discards_allowed, first_sector, litter, width,
+                    wrong_sectors)
 from support import (AREA_BEGIN, HEADER, Content, Trace, begin_flush, errno_of, held, is_in, keep_active,
                      mapped_members, on_disk, states, wait_until, write)
 from vmtest import DiskOptions
@@ -158,16 +159,28 @@ def test_over_bitmap_pages(vm):
     assert content.wrong() == []
 
 
-def test_new_space_waits_for_its_bytes(vm):
+def make(vm, level, disks, chunks):
+    """An array of so many chunks, all Clean, the array sectors for each, and its members."""
+    members = mapped_members(vm, disks)
+    with discards_allowed(vm, level):
+        array = vm.create_array(level=level, disks=disks, members=members, size=chunks * 64,
+                                chunk=64 if level != 1 else None)
+    array.wait_sync()
+    return array, CHUNK * width(level, disks), members
+
+
+@EACH_LEVEL_WHOLE
+def test_new_space_waits_for_its_bytes(vm, level, disks):
     """Promise 6: nobody can write there before the bytes are on the members. They are in page 1,
-    which nothing else writes; what an earlier, larger array left there is Dirty."""
-    members = mapped_members(vm)
-    array = vm.create_array(level=1, members=members, size=3072 * 64)
+    which nothing else writes; what an earlier, larger array left there is not Unwritten."""
+    array, unit, members = make(vm, level, disks, 3072)
     keep_active(vm, array)
+    small = array.size()
     resize(array, 4000 * 64)
-    write(vm, array, 3500 * CHUNK, CHUNK)
+    write(vm, array, 3500 * unit, unit)
     resize(array, 3072 * 64)
-    assert {image.bitmap().raw[HEADER + 3500] for image in array.member_images()} == {2}
+    left = {image.bitmap().raw[HEADER + 3500] for image in array.member_images()}
+    assert left == ({3} if level in PARITY else {2})
     with held(members, AREA_BEGIN + 8, 8) as gate, Trace(vm, QUEUED) as trace:
         grow = vm.spawn(f"echo {4000 * 64} > {array.sysfs}/component_size; echo grown")
 
@@ -175,19 +188,19 @@ def test_new_space_waits_for_its_bytes(vm):
             return [event for event in trace.recorded("block_bio_queue", dev=member.number)
                     if "W" in event.rwbs and event.sector == AREA_BEGIN + 8]
 
-        wait_until(vm, lambda: all(map(arrived, members)) or array.size() != 3072 << 16)
+        wait_until(vm, lambda: all(map(arrived, members)) or array.size() != small)
         vm.run("sleep 1")
-        assert array.size() == 3072 << 16, "the space is there, its bytes are not on the members"
+        assert array.size() == small, "the space is there, its bytes are not on the members"
         assert grow.output()[0] == ""
         gate.open()
         grow.wait()
-    assert array.size() == 4000 << 16
+    assert array.size() == small // 3072 * 4000
     for image in on_disk(array):
         assert len(image) == 4000 and set(image[3072:]) == {0}
 
 
 def held_end(array, members):
-    """held(): writes to the array's last 1 MiB."""
+    """held(): writes to the last 1 MiB of 640 chunks of each member."""
     return held(members, array.member_images()[0].data_offset + 2 * 40960 - 2048, 2048)
 
 
@@ -200,25 +213,24 @@ def begin(vm, trace, array, sector, command):
 
 
 def write_at_end(vm, trace, array):
-    return begin(vm, trace, array, 2 * 40960 - 8, f"dd if=/dev/zero of={array} bs=4k seek={40960 // 4 - 1}"
+    block = array.size() // 4096 - 1
+    return begin(vm, trace, array, 8 * block, f"dd if=/dev/zero of={array} bs=4k seek={block}"
                  " count=1 oflag=direct conv=notrunc status=none && echo written")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("discards", [False, True])
-def test_writes_in_flight_when_it_shrinks(vm, discards):
+@cases("level, disks, discards", long=[(1, 2, False), (1, 2, True), (10, 2, True), (5, 3, False),
+                                       (5, 3, True), (6, 4, True)])
+def test_writes_in_flight_when_it_shrinks(vm, level, disks, discards):
     """They complete before their chunks go, and what goes is no discard's any more."""
-    members = mapped_members(vm)
-    array = vm.create_array(level=1, members=members, size=40960)
-    array.wait_sync()
+    array, unit, members = make(vm, level, disks, 640)
     write(vm, array, 0, 8)
-    write(vm, array, 638 * CHUNK, 2 * CHUNK)
+    write(vm, array, 638 * unit, 2 * unit)
     keep_active(vm, array)
     with held_end(array, members) as gate, Trace(vm, QUEUED) as trace:
         late = write_at_end(vm, trace, array)
         if discards:
-            more = begin(vm, trace, array, 636 * CHUNK,
-                         f"blkdiscard -f -o {636 * 65536} -l {2 * 65536} {array}")
+            more = begin(vm, trace, array, 636 * unit,
+                         f"blkdiscard -f -o {636 * unit * 512} -l {2 * unit * 512} {array}")
         shrink = vm.spawn(f"echo 20480 | tee {array.sysfs}/component_size")
         wait_until(vm, lambda: is_in(vm, "tee", "size_store") or trace.recorded("resize"))
         vm.run("sleep 0.6")
@@ -240,22 +252,22 @@ def test_writes_in_flight_when_it_shrinks(vm, discards):
     assert states(array, 320) == ["Unwritten"] * 320
 
 
-@pytest.mark.long
-def test_write_in_flight_when_it_grows(vm):
+@cases("level, disks", long=[(1, 2), (10, 2), (5, 3), (6, 4)])
+def test_write_in_flight_when_it_grows(vm, level, disks):
     """Its end leaves the page that its start has entered, and until then nothing of it is Clean:
     also of a page that has more chunks since, with another page behind it."""
-    members = mapped_members(vm)
-    array = vm.create_array(level=1, members=members, size=40960)
-    array.wait_sync()
-    write(vm, array, 638 * CHUNK, 2 * CHUNK)
+    array, unit, members = make(vm, level, disks, 640)
+    write(vm, array, 638 * unit, 2 * unit)
     keep_active(vm, array)
     data = array.member_images()[0].data_offset
+    written = PARITY.get(level, disks - 1) + 1      # members: all copies, or data and parity
     with held_end(array, members) as gate, Trace(vm, QUEUED) as trace:
         late = write_at_end(vm, trace, array)
         # a gate has it, not the bitmap's write
-        wait_until(vm, lambda: all(
-            [event for event in trace.recorded("block_bio_queue", dev=member.number)
-             if "W" in event.rwbs and event.sector == data + 2 * 40960 - 8] for member in members))
+        wait_until(vm, lambda: written == sum(
+            any("W" in event.rwbs and event.sector == data + 2 * 40960 - 8
+                for event in trace.recorded("block_bio_queue", dev=member.number))
+            for member in members))
         vm.run(f"echo {4000 * 64} > {array.sysfs}/component_size")
         assert array.metadata()["chunks"] == 4000
         flush = begin_flush(vm, trace, array)
@@ -267,14 +279,12 @@ def test_write_in_flight_when_it_grows(vm):
         flush.wait()
     array.flush()
     assert states(array, 639, 1) == ["Clean"]
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
 def test_shrinking_gives_up(vm):
     """Writes that do not complete: refused, nothing changed, and it goes on."""
-    members = mapped_members(vm)
-    array = vm.create_array(level=1, members=members, size=40960)
-    array.wait_sync()
+    array, _, members = make(vm, 1, 2, 640)
     keep_active(vm, array)
     with held_end(array, members) as gate:
         with Trace(vm, QUEUED) as trace:
@@ -393,7 +403,8 @@ MOST = 130048       # chunks, of 64 KiB here
 
 @pytest.mark.vm(disks=4, cpus=2, disk=DiskOptions(size="10G"), memory="1G")
 # copies: of the array that a member's size counts for; more: the least that a member can grow by
-@cases("level, disks, copies, more", (1, 2, 1, 4), long=[(10, 4, 2, 64), (5, 3, 1, 64)])
+@cases("level, disks, copies, more", (1, 2, 1, 4),
+       long=[(10, 4, 2, 64), (5, 3, 1, 64), (6, 4, 1, 64)])
 def test_beyond_the_capacity(vm, level, disks, copies, more):
     """Refused before anything changes, by mdadm and by hand."""
     full = MOST * 64 // copies
@@ -520,9 +531,10 @@ def test_degraded(vm):
     assert content.wrong() == []
 
 
-def test_bitmap_that_tells_of_less(vm):
+@EACH_LEVEL_WHOLE
+def test_bitmap_that_tells_of_less(vm, level, disks):
     """A bitmap superblock that covers less than the array: the rest is synced, not believed."""
-    array = vm.create_array(level=1, disks=2, size=40960)
+    array = vm.create_array(level=level, disks=disks, size=40960)
     write(vm, array, 0, 8)
     array.flush()
     array.stop()

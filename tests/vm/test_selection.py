@@ -4,6 +4,7 @@ import contextlib
 
 import pytest
 
+from levels import cases, wrong_sectors
 from support import wait_until
 from vmtest import DiskOptions
 
@@ -148,9 +149,10 @@ def test_external_metadata_is_refused(vm, md77):
     assert "llbitmap refused: the metadata is managed externally" in vm.dmesg(mark)
 
 
-def test_removed_and_classic_instead(vm):
+@cases("level, disks", (10, 4), long=[(1, 2), (5, 3), (6, 4)])
+def test_removed_and_classic_instead(vm, level, disks):
     """The way back to a kernel that does not know the lockless bitmap."""
-    array = vm.create_array(level=10, disks=4, bitmap="lockless", assume_clean=True)
+    array = vm.create_array(level=level, disks=disks, bitmap="lockless", assume_clean=True)
     vm.run(f"fio --name=w --filename={array} --rw=randwrite --bs=16k --io_size=4M --size=64M "
            "--direct=1")
     array.remove_bitmap()
@@ -165,7 +167,7 @@ def test_removed_and_classic_instead(vm):
     array.stop()
     array.assemble()
     assert "[bitmap]" in array.get("bitmap_type")
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
 
 
 def test_attributes_of_the_classic_bitmap(vm):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from levels import EACH_LEVEL, first_sector, mismatches, wrong_sectors
+from levels import EACH_LEVEL, cases, first_sector, mismatches, wrong_sectors
 from support import Trace, errno_of, on_disk, states, wait_until, write
 from vmtest import DiskOptions
 
@@ -242,13 +242,12 @@ def replayed(trace, found):
     return found
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("level, disks", [(1, 2), (5, 3)])
+@cases("level, disks", long=[(1, 2), (10, 2), (5, 3), (6, 4)])
 def test_size_changes(vm, writers, level, disks):
     """mark and bitmap_set_bits against an array that shrinks and grows: what is beyond its end is
     refused, and nothing is done there."""
     array = vm.create_array(level=level, disks=disks, size=LARGE * 64,
-                            chunk=64 if level == 5 else None)
+                            chunk=64 if level != 1 else None)
     array.readwrite()
     array.set("sync_action", "frozen")          # while a sync runs md refuses
     for name, value in (("daemon_sleep", 3600), ("barrier_idle", 0)):
@@ -285,16 +284,17 @@ def test_size_changes(vm, writers, level, disks):
 
 
 @pytest.mark.long
-def test_read_only_and_back(vm, writers):
+@EACH_LEVEL
+def test_read_only_and_back(vm, writers, level, disks):
     """mdadm --readonly while they write: from then on nothing goes to the members."""
-    array = vm.create_array(level=1, disks=2)
+    array = vm.create_array(level=level, disks=disks)
     writers(array)
     for _ in range(3):
         vm.run(f"for i in $(seq 40); do mdadm --readonly {array} && exit; sleep 0.1; done; exit 1",
                timeout=60)
-        before = [disk.path.read_bytes() for disk in vm.disks[:2]]
+        before = [disk.path.read_bytes() for disk in array.members]
         vm.run("sleep 1.5")
-        assert [disk.path.read_bytes() for disk in vm.disks[:2]] == before
+        assert [disk.path.read_bytes() for disk in array.members] == before
         vm.run(f"mdadm --readwrite {array}; sleep 0.5")
     found = writers.end()
     judge(found)

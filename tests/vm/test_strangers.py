@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from levels import EACH_LEVEL, first_sector, make_unequal, mismatches
+from levels import EACH_LEVEL, cases, first_sector, make_unequal, mismatches, wrong_sectors
 from support import Trace, on_disk, states, wait_until, write
 from vmtest import DiskOptions
 from vmtest.environment import cache_dir
@@ -249,11 +249,11 @@ def move_data(disk, sectors):
         os.pwrite(file.fileno(), data, (image.data_offset + sectors) * 512)
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_area_runs_into_the_data_of_one_member(vm, which):
+@cases("level, disks, which", (1, 2, 0), (1, 2, 1), long=[(10, 4, 3), (5, 3, 1), (6, 4, 2)])
+def test_area_runs_into_the_data_of_one_member(vm, level, disks, which):
     """Whichever it is. mdadm does not check it. Nothing is written, and without the bitmap the
     data are there."""
-    array = filled(vm, 1, 2)
+    array = filled(vm, level, disks)
     content = checksum(vm, array)
     array.stop()
     image = Member(vm.disks[which].path)
@@ -278,10 +278,11 @@ def test_area_runs_into_the_data_of_one_member(vm, which):
     assert checksum(vm, array) == content
 
 
-def test_member_whose_data_are_in_the_way(vm):
+@EACH_LEVEL
+def test_member_whose_data_are_in_the_way(vm, level, disks):
     """A device that is added: refused, and the array goes on without it."""
-    array = filled(vm, 1, 2)
-    last = vm.disks[1]
+    array = filled(vm, level, disks)
+    last = array.members[-1]
     array.fail(last)
     array.remove(last)
     write(vm, array, 0)
@@ -304,7 +305,7 @@ def test_member_whose_data_are_in_the_way(vm):
     assert Member(last.path).data_offset >= end
     array.wait_sync()
     array.flush()
-    assert array.unequal() == []
+    assert wrong_sectors(array) == []
     assert checksum(vm, array) == content
 
 

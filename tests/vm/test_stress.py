@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from levels import cases
+from levels import EACH_LEVEL, PARITY, cases, discards_allowed, width
 from support import TRACING, Trace, on_disk, wait_until, write
 from vmtest import DiskOptions
 from vmtest.environment import build_helper
@@ -129,9 +129,10 @@ BIOS = "t:bios/queued block_bio_queue flags=bio->bi_opf:u32 set=bio->bi_pool:u64
 WRITE, META = 1, 1 << 12                # REQ_OP_WRITE, REQ_META
 
 
-def test_bitmap_writes_take_no_bio_of_swap(vm):
+@EACH_LEVEL
+def test_bitmap_writes_take_no_bio_of_swap(vm, level, disks):
     """With swap on this array, all that are left of its set can wait for a bitmap write."""
-    array = vm.create_array(level=1, disks=2)
+    array = vm.create_array(level=level, disks=disks)
     swaps = int(vm.run("grep ' fs_bio_set$' /proc/kallsyms").stdout.split()[0], 16)
     vm.write(f"{TRACING}/dynamic_events", BIOS)
     try:
@@ -153,16 +154,25 @@ def test_bitmap_writes_take_no_bio_of_swap(vm):
     assert swaps not in sets["bitmap"]
 
 
-def test_stop_and_assemble_again_and_again(vm):
+@pytest.fixture
+def discards(vm, level):
+    with discards_allowed(vm, level):
+        yield
+
+
+@EACH_LEVEL
+def test_stop_and_assemble_again_and_again(vm, discards, level, disks):
     """Timers, workers and sysfs readers against the end of the bitmap."""
-    array = vm.create_array(level=1, disks=2, size=65536)
+    array = vm.create_array(level=level, disks=disks, size=65536,
+                            chunk=64 if level in PARITY else None)
+    unit = width(level, disks) * 65536
     readers = vm.spawn(f"while :; do cat {array.sysfs}/llbitmap/* {array.sysfs}/bitmap/*; "
                        f"echo 1 > {array.sysfs}/llbitmap/flush; done > /dev/null 2>&1")
     for turn in range(8):
         array.set("llbitmap/daemon_sleep", 1)
         array.set("llbitmap/barrier_idle", 0)
-        vm.run(f"dd if=/dev/zero of={array} bs=64k count=40 seek={turn * 40} oflag=direct status=none; "
-               f"blkdiscard -f -o {turn * 40 * 65536} -l {20 * 65536} {array}; "
+        vm.run(f"dd if=/dev/zero of={array} bs={unit} count=40 seek={turn * 40} oflag=direct "
+               f"status=none; blkdiscard -f -o {turn * 40 * unit} -l {20 * unit} {array}; "
                f"sleep 0.{turn}; for i in $(seq 40); do mdadm --stop {array} && exit; "
                f"sleep 0.2; done; exit 1")
         array.assemble()

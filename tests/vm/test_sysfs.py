@@ -2,7 +2,7 @@
 """md/llbitmap/, md/bitmap_type and md/bitmap/: what they do, their bounds, and nonsense."""
 import pytest
 
-from levels import EACH_LEVEL
+from levels import EACH_LEVEL, EACH_LEVEL_WHOLE
 from support import Trace, errno_of, on_disk, wait_until, write
 from vmtest import DiskOptions
 
@@ -122,8 +122,9 @@ def test_mark_while_a_resync_runs(vm):
     assert len(starts) == 2
 
 
-def test_mark_rejects_nonsense(vm):
-    array = vm.create_array(level=1, disks=2, size=65536)
+@EACH_LEVEL_WHOLE
+def test_mark_rejects_nonsense(vm, level, disks):
+    array = vm.create_array(level=level, disks=disks, size=65536)
     with Trace(vm) as trace:
         for text in ("1024", "0-1024", "5-3", "-", "-5", "5-", "1,2", "1-2-3", "0x10-x",
                      "1 2", "18446744073709551615", "18446744073709551616", "9" * 100,
@@ -133,9 +134,10 @@ def test_mark_rejects_nonsense(vm):
     assert array.bits()["clean"] == 1024
 
 
-def test_bitmap_set_bits(vm):
+@EACH_LEVEL_WHOLE
+def test_bitmap_set_bits(vm, level, disks):
     """Startwrite for the chunks named, durable; a bad list changes nothing at all."""
-    array = vm.create_array(level=1, disks=2, size=65536)
+    array = vm.create_array(level=level, disks=disks, size=65536)
     file = path(array, "bitmap_set_bits")
     with Trace(vm) as trace:
         for text in ("1024", "3 1024", "0-1024", "5-3", "x", "3 x", "3-", "-3", "1-2-3",
@@ -247,9 +249,10 @@ for name in os.listdir(sys.argv[1]):
 """
 
 
-def test_classic_attributes(vm):
+@EACH_LEVEL_WHOLE
+def test_classic_attributes(vm, level, disks):
     """md/bitmap/* is there, readable, survives every write, and the array goes on."""
-    array = vm.create_array(level=1, disks=2, size=65536)
+    array = vm.create_array(level=level, disks=disks, size=65536)
     write(vm, array, 0)
     assert array.get("bitmap/location") == "+8"
     array.set("llbitmap/daemon_sleep", 3600)
