@@ -95,13 +95,18 @@ def with_bad_blocks(vm):
     return array
 
 
-def with_unreadable_copies(vm):
-    members = mapped_members(vm, 4)
-    array = vm.create_array(level=10, disks=4, members=members, size=65536, chunk=CHUNK // 2)
+def with_unreadable_copies(vm, level=10, disks=4):
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, size=65536,
+                            **({} if level == 1 else {"chunk": CHUNK // 2}))
     images = array.member_images()
     for role, where in array.layout().copies(8 * CHUNK):
         members[role].fail(images[role].data_offset + where, CHUNK)
     return array
+
+
+def with_unreadable_mirrors(vm):
+    return with_unreadable_copies(vm, 1, 2)
 
 
 def with_a_bad_block_behind_them(vm):
@@ -121,7 +126,7 @@ def with_a_bad_block_behind_them(vm):
     return array
 
 
-@pytest.mark.parametrize("make", [with_bad_blocks, with_unreadable_copies,
+@pytest.mark.parametrize("make", [with_bad_blocks, with_unreadable_copies, with_unreadable_mirrors,
                                   with_a_bad_block_behind_them])
 def test_what_cannot_be_synced_is_left_alone(vm, make):
     """The other chunks of that sync end as ever, and the one that is left asks for no other."""
