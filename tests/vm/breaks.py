@@ -418,7 +418,7 @@ BREAKS = {
         "test_unreadable.py::test_recovery_that_fails"),
     "raid10-recovery-just-interrupted": (
         "raid10.c", "\t\t\t\t\tset_bit(MD_RECOVERY_ERROR,\n\t\t\t\t\t\t&mddev->recovery);\n", "",
-        "test_unreadable.py::test_recovery_that_fails[10-4]"),
+        "test_unreadable.py::test_recovery_that_fails[10-2]"),
     "unreadable-ends-the-resync": (
         "raid1.c", "\t\t\tint ok = test_bit(MD_RECOVERY_SYNC,", "\t\t\tint ok = 0 && test_bit(MD_RECOVERY_SYNC,",
         "test_endsync.py::test_what_cannot_be_synced_is_left_alone[with_unreadable_mirrors]"),
