@@ -425,6 +425,28 @@ BREAKS = {
     "failed-sync-write-counts": (
         "raid10.c", "\t\t\tif (mddev->bitmap_ops->sync_error)\n", "\t\t\tif (0)\n",
         "test_endsync.py::test_write_of_a_sync_fails_and_is_not_looked_at_yet"),
+    "failure-told-after-the-count": (
+        "md.c", "\tif (!ok) {\n\t\tset_bit(MD_RECOVERY_INTR,",
+        "\tatomic_sub(blocks, &mddev->recovery_active);\n\twake_up(&mddev->recovery_wait);\n"
+        "\tblocks = 0;\n\tif (!ok) {\n\t\tset_bit(MD_RECOVERY_INTR,",
+        "test_unreadable.py::test_recovery_that_is_over_at_once"),
+    "failed-recovery-stored-as-asked": (
+        "md.c", "\t\t\telse if (test_bit(MD_RECOVERY_ERROR, &mddev->recovery))\n\t\t\t\t/* something",
+        "\t\t\telse if (0)\n\t\t\t\t/* something",
+        "test_unreadable.py::test_recovery_that_fails "
+        "test_unreadable.py::test_recovery_that_fails_for_a_known_bad_block"),
+    "failed-recovery-is-on-its-way": (
+        "md.c", "\t\t\tif (test_bit(MD_RECOVERY_ERROR, &mddev->recovery))\n\t\t\t\tbreak;\n", "",
+        "test_unreadable.py::test_recovery_that_fails"),
+    "raid10-recovery-just-interrupted": (
+        "raid10.c", "\t\t\tset_bit(MD_RECOVERY_ERROR, &mddev->recovery);\n\t\t\tbreak;", "\t\t\tbreak;",
+        "test_unreadable.py::test_recovery_that_fails[10-2]"),
+    "unreadable-ends-the-resync": (
+        "raid1.c", "\t\t\tint ok = mddev->bitmap &&", "\t\t\tint ok = 0 &&",
+        "test_endsync.py::test_what_cannot_be_synced_is_left_alone[1-2-with_unreadable_copies]"),
+    "unreadable-counts-as-synced": (
+        "raid1.c", "\t\t\tmd_bitmap_sync_error(mddev, r1_bio->sector, r1_bio->sectors);\n", "",
+        "test_endsync.py::test_what_cannot_be_synced_is_left_alone[1-2-with_unreadable_copies]"),
     "one-lock-for-all-arrays": (
         "md-llbitmap-commit.c", "&llb->write_mutex", "&llb_write_mutex",
         "test_stacked.py::test_raid1_above_raid1",

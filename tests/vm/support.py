@@ -180,6 +180,11 @@ class Mapped:
         where = f"{self.disk} {first}"
         return first, count, "delay", f"{where} 0 {where} {milliseconds} {where} 0"
 
+    def slow_read(self, first, count):
+        """For load(): reads of a range, and nothing else, wait until the next load()."""
+        where = f"{self.disk} {first}"
+        return first, count, "delay", f"{where} {HOLD} {where} 0 {where} 0"
+
     def slow_flush(self, milliseconds, first=AREA_BEGIN):
         """For load(): only flushes of the member take their time, or until the next load()."""
         where = f"{self.disk} {first}"

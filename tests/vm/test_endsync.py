@@ -98,7 +98,8 @@ def with_bad_blocks(vm, level, disks):
 
 def with_unreadable_copies(vm, level, disks):
     members = mapped_members(vm, disks)
-    array = vm.create_array(level=level, disks=disks, members=members, size=65536, chunk=CHUNK // 2)
+    array = vm.create_array(level=level, disks=disks, members=members, size=65536,
+                            chunk=None if level == 1 else CHUNK // 2)
     images = array.member_images()
     for role, where in array.layout().copies(8 * CHUNK):
         members[role].fail(images[role].data_offset + where, CHUNK)
@@ -122,8 +123,8 @@ def with_a_bad_block_behind_them(vm, level, disks):
     return array
 
 
-@cases("level, disks, make", (5, 3, with_bad_blocks), (10, 4, with_unreadable_copies),
-       (10, 4, with_a_bad_block_behind_them),
+@cases("level, disks, make", (5, 3, with_bad_blocks), (1, 2, with_unreadable_copies),
+       (10, 4, with_unreadable_copies), (10, 4, with_a_bad_block_behind_them),
        long=[(6, 4, with_bad_blocks)])
 def test_what_cannot_be_synced_is_left_alone(vm, level, disks, make):
     """The other chunks of that sync end as ever, and the one that is left asks for no other."""
