@@ -422,6 +422,28 @@ BREAKS = {
         "raid10.c", "(test_bit(In_sync, &rdev->flags) ||\n\t\t\t     r10_bio->devs[i].addr < conf->sync_start))",
         "test_bit(In_sync, &rdev->flags))",
         "test_interrupted.py::test_resumed_recovery_does_part_of_a_chunk"),
+    "replacement-not-filled-page-by-page": (
+        "raid10.c", "\t\tif (ok && wbio2 && wbio2->bi_end_io)\n", "\t\tif (0 && wbio2)\n",
+        "test_recovery_errors.py::test_replacement_has_what_another_copy_has "
+        "test_recovery_errors.py::test_bad_block_where_no_copy_can_be_read "
+        "test_recovery_errors.py::test_no_replacement_where_no_copy_can_be_read "
+        "test_recovery_errors.py::test_new_member_that_fails_the_second_try"),
+    "other-copies-not-asked": (
+        "raid10.c", "\t\tif (d != failed && rdev && ", "\t\tif (0 && rdev && ",
+        "test_recovery_errors.py::test_replacement_has_what_another_copy_has"),
+    "unread-pages-count-as-filled": (
+        "raid10.c", "\tif (!uptodate)\n\t\treturn rdev_set_badblocks(rdev, addr, sectors, 0);\n",
+        "\tif (!uptodate)\n\t\treturn true;\n",
+        "test_recovery_errors.py::test_bad_block_where_no_copy_can_be_read "
+        "test_recovery_errors.py::test_no_replacement_where_no_copy_can_be_read"),
+    "unwritten-pages-count-as-filled": (
+        "raid10.c", "\tif (test_bit(Replacement, &rdev->flags) ||\n"
+        "\t    !rdev_set_badblocks(rdev, addr, sectors, 0))\n\t\tmd_error(rdev->mddev, rdev);\n", "",
+        "test_recovery_errors.py::test_new_member_that_fails_the_second_try"),
+    "bad-block-is-something-to-read": (
+        "raid10.c", "\t\t\t\t/* This is where we read from */\n",
+        "\t\t\t\tany_working = 1;\n\t\t\t\t/* This is where we read from */\n",
+        "test_recovery_errors.py::test_one_of_two_new_members_has_nothing_to_read"),
     "failed-sync-write-counts": (
         "raid10.c", "\t\t\tif (mddev->bitmap_ops->sync_error)\n", "\t\t\tif (0)\n",
         "test_endsync.py::test_write_of_a_sync_fails_and_is_not_looked_at_yet"),
