@@ -3,8 +3,9 @@
 that says that it has not, or it does not join."""
 import pytest
 
+from levels import cases
 from support import HOLD, Content, Mapped, Trace, keep_active, mapped_members, wait_until
-from test_bad_blocks import bad_blocks, give_log, read_back
+from test_bad_blocks import bad_blocks, give_log
 from vmtest import DiskOptions
 
 REQUEST = 640               # sectors 640 to 767 are read at once; the first two slots have them
@@ -42,8 +43,7 @@ def has_taken_over(array, new, slot):
     goes(array, array.members[slot])
 
 
-@pytest.mark.parametrize("slot, log", [(0, False), pytest.param(0, True, marks=pytest.mark.long),
-                                       (1, False), (1, True)])
+@cases("slot, log", (0, False), (1, True), long=[(0, True), (1, False)])
 def test_replacement_has_what_another_copy_has(vm, slot, log):
     """What can be read on the second try, too."""
     array, content, new, data = array_with(vm, log)
@@ -58,7 +58,7 @@ def test_replacement_has_what_another_copy_has(vm, slot, log):
     assert content.wrong() == []
 
 
-@pytest.mark.parametrize("slot", [0, pytest.param(1, marks=pytest.mark.long)])
+@cases("slot", 0, long=[1])
 def test_bad_block_where_no_copy_can_be_read(vm, slot):
     array, content, new, data = array_with(vm, log=True)
     pair = array.members[:2]
@@ -77,7 +77,7 @@ def test_bad_block_where_no_copy_can_be_read(vm, slot):
     assert unequal <= set(range(PAGE, PAGE + 8))
 
 
-@pytest.mark.parametrize("slot", [0, pytest.param(1, marks=pytest.mark.long)])
+@cases("slot", 0, long=[1])
 def test_no_replacement_where_no_copy_can_be_read(vm, slot):
     """Nor a log that could tell."""
     array, content, new, data = array_with(vm, log=False)
@@ -97,7 +97,7 @@ def test_no_replacement_where_no_copy_can_be_read(vm, slot):
     assert array.unequal() == [] and content.wrong() == []
 
 
-@pytest.mark.parametrize("replaced", [True, False])
+@cases("replaced", True, long=[False])
 def test_new_member_that_fails_the_second_try(vm, replaced):
     """It was read page by page then; without a log the new member has to go."""
     array, content, new, data = array_with(vm, log=False)
