@@ -397,13 +397,16 @@ BREAKS = {
         "\t\t\t\tif (mddev->bitmap && mddev->bitmap_ops->type ==",
         "test_taken_back.py::test_failed_member_without_a_bitmap"),
     "any-slot-by-the-bitmap": (
-        "md.c", "\t\tif (rdev->saved_raid_disk == rdev->raid_disk &&\n",
-        "\t\tif (rdev->saved_raid_disk >= 0 &&\n",
+        "md.c", "\treturn rdev->saved_raid_disk == rdev->raid_disk &&\n",
+        "\treturn rdev->saved_raid_disk >= 0 &&\n",
         "test_taken_back.py::test_member_in_a_slot_that_was_not_its_own"),
     "given-up-keeps-its-slot": (
-        "md.c", "\t\t\tif (test_bit(Faulty, &rdev->flags))\n\t\t\t\trdev->saved_raid_disk = rdev->raid_disk;",
-        "\t\t\trdev->saved_raid_disk = rdev->raid_disk;",
+        "md.c", "\t\t\telse if (!md_back_in_its_slot(rdev))\n\t\t\t\trdev->saved_raid_disk = -1;",
+        "\t\t\telse\n\t\t\t\trdev->saved_raid_disk = rdev->raid_disk;",
         "test_taken_back.py::test_recovery_that_was_given_up"),
+    "given-up-keeps-an-older-slot": (
+        "md.c", "\t\t\telse if (!md_back_in_its_slot(rdev))\n\t\t\t\trdev->saved_raid_disk = -1;", "",
+        "test_taken_back.py::test_recovery_in_another_slot_that_was_given_up"),
     "errors-of-a-batch-dropped": (
         "raid5.c", "\t\t\t\t(sh->dev[i].flags & R5_WRITE_OUTCOME);", "\t\t\t\t0;",
         "test_parity_bad_blocks.py::test_write_error_in_a_batch"),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A member is taken back, and lacks what was written without it, or all: only a bitmap that was there
 all the time knows what, and only of a member that was in-sync in that slot."""
+import re
+
 import pytest
 
 from levels import cases, width, wrong_sectors
@@ -78,6 +80,16 @@ def test_member_in_a_slot_that_was_not_its_own(vm, level, disks):
     array.members.append(second)
 
 
+def give_up(array, source, unreadable, member, taken_back):
+    """The recovery of a member cannot read what its source has there; then that can be read again."""
+    vm = array.vm
+    source.fail(Member(source.path).data_offset + unreadable, 8)
+    taken_back(member)
+    wait_until(vm, lambda: re.search("recover interrupted(?!.*md: recover)", vm.run("dmesg").stdout, re.DOTALL))
+    wait_until(vm, lambda: array.get(f"dev-{str(member)[5:]}/slot") == "none")
+    source.plain()
+
+
 def test_recovery_that_was_given_up(vm):
     """RAID1. The member was never in-sync; a check came to its end since, and the next member is taken
     back by the bitmap."""
@@ -89,13 +101,35 @@ def test_recovery_that_was_given_up(vm):
     kick(array, back)
     kick(array, new)
     empty_with_junk(vm, new)
-    source.fail(Member(source.path).data_offset + 1024, 8)
-    array.add(new)
-    wait_until(vm, lambda: "recover interrupted" in vm.run("dmesg").stdout)
-    wait_until(vm, lambda: array.get(f"dev-{str(new)[5:]}/slot") == "none")
-    source.plain()
+    give_up(array, source, 1024, new, array.add)
     array.set("sync_action", "check")
     array.wait_sync()
     array.re_add(back)
     wait_whole(array)
     assert_nothing_is_missing(array, 1, 3, content)
+
+
+def test_recovery_in_another_slot_that_was_given_up(vm):
+    """RAID10. What the member had in its own slot is overwritten, and that slot becomes free again."""
+    source = Mapped(vm, "source", vm.disks[3])
+    moved, other, instead = vm.disks[0], vm.disks[2], vm.disks[4]
+    array = vm.create_array(level=10, disks=4, members=[*vm.disks[:3], source])
+    content = Content(array, mib=MIB)
+    array.flush()
+    kick(array, other)
+    kick(array, moved)
+    empty_with_junk(vm, instead)
+    array.add(instead)
+    wait_until(vm, lambda: array.degraded() == 1)
+    array.wait_sync()
+    give_up(array, source, MIB * 1024, moved, array.re_add)
+    array.set("sync_action", "check")
+    array.wait_sync()
+    kick(array, instead)                # its slot is that of the one that moved
+    array.members.remove(instead)
+    wait_until(vm, lambda: array.member_state(moved) == ["in_sync"])
+    array.wait_sync()
+    array.re_add(other)
+    wait_whole(array)
+    assert_nothing_is_missing(array, 10, 4, content)
+    array.members.append(instead)
