@@ -18,12 +18,12 @@ LOAD = ("fio --direct=1 --ioengine=libaio --randseed=5 --name=checked --filename
         "--bs=128k --io_size=6M --ioengine=sync --output=/dev/null")
 
 
-def load(vm, array, trims=True):
-    """Again and again for four seconds, however fast the machine is: the daemon gets to each layer."""
+def load(vm, array, trims=True, seconds=0):
+    """Once, or again and again as long: the daemon gets to each layer, however fast the machine is."""
     command = LOAD.format(array)
     if not trims:
         command = command.partition(" --name=trims")[0] + " --output=/dev/null"
-    vm.run(f"while {command} || exit; [ $SECONDS -lt 4 ]; do :; done", timeout=120)
+    vm.run(f"while {command} || exit; [ $SECONDS -lt {seconds} ]; do :; done", timeout=120)
 
 
 def name_of(array):
@@ -79,7 +79,7 @@ def test_raid1_above_raid1(vm):
     for array in (upper, *lower):
         busy(array)
     with under_watch(vm) as trace:
-        load(vm, upper)
+        load(vm, upper, seconds=4)
     no_drain_timed_out(trace)
     assert len({event.text.split()[0] for event in trace.events("transition", action="Daemon")}) == 3
 
@@ -133,7 +133,7 @@ def test_other_levels_above_and_below(vm, level, below):
         busy(array)
     content = Content(upper, mib=8, first=30 << 11)     # beyond the load
     with under_watch(vm) as trace:
-        load(vm, upper, trims=False)
+        load(vm, upper, trims=False, seconds=4)
     no_drain_timed_out(trace)
     disk = lower[0].members[0]
     for array, member in ((upper, members[1]), (lower[0], disk)):
