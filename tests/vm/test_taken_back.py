@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A member is taken back, and lacks what was written without it, or all: only a bitmap that was there
 all the time knows what, and only of a member that was in-sync in that slot."""
-import re
-
 import pytest
 
-from levels import cases, width, wrong_sectors
+from levels import cases, litter, width, wrong_sectors
 from support import Content, Mapped, wait_until
 from vmtest import DiskOptions
 from vmtest.member import Member
@@ -23,8 +21,8 @@ def kick(array, member):
 
 def empty_with_junk(vm, disk):
     """No superblock, and nothing right as far as these tests write."""
-    vm.run(f"mdadm --zero-superblock {disk}; head -c 64M /dev/zero | tr '\\0' '\\377' | "
-           f"dd of={disk} bs=1M oflag=direct seek=1 iflag=fullblock status=none")
+    vm.run(f"mdadm --zero-superblock {disk}")
+    litter(vm, [disk])
 
 
 def wait_whole(array):
@@ -84,8 +82,9 @@ def give_up(array, source, unreadable, member, taken_back):
     """The recovery of a member cannot read what its source has there; then that can be read again."""
     vm = array.vm
     source.fail(Member(source.path).data_offset + unreadable, 8)
+    before = vm.log.size()
     taken_back(member)
-    wait_until(vm, lambda: re.search("recover interrupted(?!.*md: recover)", vm.run("dmesg").stdout, re.DOTALL))
+    wait_until(vm, lambda: "recover interrupted" in vm.dmesg(before))
     wait_until(vm, lambda: array.get(f"dev-{str(member)[5:]}/slot") == "none")
     source.plain()
 
