@@ -2,6 +2,7 @@
 """Those parts of the VM harness that need no VM."""
 import os
 import struct
+import subprocess
 
 import pytest
 
@@ -9,6 +10,7 @@ from vmtest import kernel_log, logwrites
 from vmtest.disks import parse_size
 from vmtest.environment import TOP, forget_unused
 from vmtest.geometry import Layout
+from vmtest.qemu import accelerator_options, placement
 
 KNOWN_REPORTS = TOP / "tests/races/known.tsv"
 
@@ -244,3 +246,17 @@ def test_the_cache_forgets_what_was_not_used(tmp_path):
     os.utime(old, (0, 0))
     forget_unused([old, new, tmp_path / "modules-gone"])
     assert (old.exists(), new.exists()) == (False, True)
+
+
+# -- QEMU -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("accelerator, icount, version, pinned", [
+    ("tcg", False, (7, 2), True), ("tcg", True, (10, 0), True),
+    ("tcg", False, (8, 1), False), ("kvm", False, (7, 2), False)])
+def test_emulation_without_barriers_gets_one_cpu(accelerator, icount, version, pinned):
+    before = placement(accelerator_options(accelerator, icount, 1, version))
+    assert bool(before) is pinned
+    if pinned:
+        cpu, = subprocess.run([*before, "nproc"], capture_output=True, check=True, text=True
+                              ).stdout.split()
+        assert cpu == "1"

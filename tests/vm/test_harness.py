@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The harness itself: commands, disks, power cuts, arrays without a lockless bitmap."""
+import os
 import signal
 import time
 
@@ -21,6 +22,14 @@ def test_status_and_streams(vm):
 def test_stdin_and_arguments_are_passed_unchanged(vm):
     assert vm.run(["cat"], stdin="two\nlines").stdout == "two\nlines"
     assert vm.run(["printf", "%s|", "a b", "$HOME", "'"]).stdout == "a b|$HOME|'|"
+
+
+def test_emulated_without_barriers_on_one_cpu(vm):
+    """All threads of QEMU: where two run at once, an interrupt of a disk is lost now and then."""
+    with open(f"/proc/{vm.pid}/cmdline", "rb") as file:
+        single = b"tcg,thread=single" in file.read().split(b"\0")
+    cpus = [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{vm.pid}/task")]
+    assert not single or (len(cpus[0]) == 1 and all(each == cpus[0] for each in cpus))
 
 
 def test_missing_program(vm):
