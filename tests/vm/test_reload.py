@@ -249,7 +249,7 @@ def test_read_only_switch_leaves_clean(vm):
     assert [content[6] for content in on_disk(array)] == [2, 2]
 
 
-@cases("level, disks", (1, 2), long=[(5, 3)])
+@EACH_LEVEL
 def test_states_come_from_an_in_sync_member(vm, level, disks):
     """Not from one that was being filled when the array stopped."""
     array = vm.create_array(level=level, disks=disks)
