@@ -205,7 +205,8 @@ BREAKS = {
     "superblock-not-waited-for": (
         "md-llbitmap-commit.c", "\treturn likely(!unplug.err) ? 0 :",
         "\treturn likely(!unplug.err || unplug.err == -EAGAIN) ? 0 :",
-        "test_members.py::test_member_that_fails_bitmap_writes",
+        "test_members.py::test_member_that_fails_bitmap_writes[1-2] "
+        "test_members.py::test_member_that_fails_bitmap_writes[10-4]",
         ("md-llbitmap-commit.c", "\t\tret = -EAGAIN;\n",
          "\t\tbitmap_zero(p->unsafe_inflight, LLB_PAGE_BYTES);\n"
          "\t\tp->seq_durable = p->seq_writing;\n")),
@@ -247,8 +248,7 @@ BREAKS = {
         "\treturn rdev->raid_disk >= 0 &&", "test_reload.py::test_states_come_from_an_in_sync_member"),
     "check-changes-states": (
         "md-llbitmap-sync.c", "if (sector == start && !test_bit(MD_RECOVERY_CHECK, &mddev->recovery))",
-        "if (sector == start)", "test_reload.py::test_check_and_repair "
-        "test_parity.py::test_check_and_repair",
+        "if (sector == start)", "test_reload.py::test_check_and_repair",
         ("md-llbitmap-state.c", "if ((flags & LLB_F_CHECK) || !(flags", "if (!(flags"),
         ("md-llbitmap-state.c", "\t\t/* degraded-sync */\n\t\tif (from == LLB_DIRTY && (flags & LLB_F_RECOVERING))",
          "\t\tif (from == LLB_CLEAN || from == LLB_DIRTY)")),

@@ -20,7 +20,7 @@ CHUNK = 128
 HOLE = 16 * CHUNK + 40      # member sector; 8 sectors
 FIRST, STOP = 8 * CHUNK, 32 * CHUNK     # where the recovery waits
 LOOK = 24 * CHUNK           # half way from the middle on to STOP; that is where it looks how far it is
-BUSY = 140160               # beyond 64 MiB, as raid1 does not sync where I/O is on its way
+BUSY = 1098 * CHUNK         # data on each level; raid1 does not sync within 64 MiB of I/O
 
 
 def array_sector(array, sector):
