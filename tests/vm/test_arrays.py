@@ -218,6 +218,7 @@ def test_read_only_and_degraded(vm, level, disks, how):
     """What the missing member lacks is still known when it comes back."""
     array, _ = filled(vm, level, disks)
     last = array.members[-1]
+    write(vm, array, first_sector(array, ON_LAST + 1), 64)      # Dirty, and so it stays
     array.fail(last)
     array.remove(last)
     write(vm, array, first_sector(array, ON_LAST), 64)
@@ -230,7 +231,7 @@ def test_read_only_and_degraded(vm, level, disks, how):
     array.assemble(rest, extra=("--run",) + (("--readonly",) if how == "--readonly" else ()))
     assert array.get("array_state") in ("readonly", "read-auto")
     assert array.degraded() == 1
-    assert states(array, ON_LAST, 1) == ["NeedSync"]
+    assert states(array, ON_LAST, 2) == ["NeedSync"] * 2
     reads_only(array)
     assert checksum(vm, array) == content
     array.stop()
