@@ -163,6 +163,11 @@ BREAKS = {
          "\t\t\t\tset_bit(Faulty,"),
         ("raid5.c", "\t\t\t\tset_bit(Blocked, &rdev->flags);\n\t\t\t\tset_bit(Faulty,",
          "\t\t\t\tset_bit(Faulty,")),
+    "stripes-go-past-a-blocked-member": (
+        "raid5.c", "\treturn rdev && test_bit(Faulty, &rdev->flags) &&\n"
+        "\t       test_bit(Blocked, &rdev->flags);", "\treturn false;",
+        "test_members.py::test_cut_as_a_replacement_becomes_active[5-3] "
+        "test_members.py::test_cut_as_a_replacement_becomes_active[6-4]"),
     "events-cleared-ahead": (
         "md-llbitmap-daemon.c", "\t\t\tevents = min(events, written);", "\t\t\t;",
         "test_faults.py::test_member_fails_as_the_array_goes_active"),
