@@ -163,6 +163,11 @@ BREAKS = {
          "\t\t\t\tset_bit(Faulty,"),
         ("raid5.c", "\t\t\t\tset_bit(Blocked, &rdev->flags);\n\t\t\t\tset_bit(Faulty,",
          "\t\t\t\tset_bit(Faulty,")),
+    "stripes-go-past-a-blocked-member": (
+        "raid5.c", "\treturn rdev && test_bit(Faulty, &rdev->flags) &&\n"
+        "\t       test_bit(Blocked, &rdev->flags);", "\treturn false;",
+        "test_members.py::test_cut_as_a_replacement_becomes_active[5-3] "
+        "test_members.py::test_cut_as_a_replacement_becomes_active[6-4]"),
     "events-cleared-ahead": (
         "md-llbitmap-daemon.c", "\t\t\tevents = min(events, written);", "\t\t\t;",
         "test_faults.py::test_member_fails_as_the_array_goes_active"),
@@ -507,6 +512,18 @@ BREAKS = {
     "replacement-counts-early": (
         "raid5.c", "\tif (!md_bitmap_lazy_parity(mddev) ||\n\t    test_bit(In_sync, &replacement->flags))",
         "\tif (true)", "test_parity_cache.py::test_replacement_lost_half_way"),
+    "replacement-filled-behind-the-check": (
+        "raid5.c", "\tif ((s.replacing || s.syncing) && s.locked == 0\n",
+        "\tif (s.syncing && s.locked == 0 && !sh->check_state &&\n"
+        "\t    !test_bit(STRIPE_COMPUTE_RUN, &sh->state) && !test_bit(STRIPE_INSYNC, &sh->state)) {\n"
+        "\t\tif (conf->level == 6)\n\t\t\thandle_parity_checks6(conf, sh, &s, disks);\n"
+        "\t\telse\n\t\t\thandle_parity_checks5(conf, sh, &s, disks);\n\t}\n"
+        "\tif ((s.replacing || s.syncing) && s.locked == 0\n",
+        "test_parity_replaced.py::test_resync_of_a_half_filled_replacement "
+        "test_parity_replaced.py::test_parity_is_replaced_as_a_spare_is_filled"),
+    "half-filled-replacement-is-read": (
+        "raid5.c", "\t    (md_bitmap_lazy_parity(mddev) &&\n\t     !test_bit(In_sync, &rdev->flags))) {",
+        "\t    0) {", "test_parity_replaced.py::test_read_before_a_resync_is_read_behind_it"),
     "resync-passes-by": (
         "raid5.c", "\t\t    test_bit(MD_RECOVERY_SYNC, &conf->mddev->recovery))", "\t\t    0)",
         "test_parity.py::test_every_member_lost_in_turn"),
