@@ -498,6 +498,13 @@ BREAKS = {
     "ends-early-after-an-error": (
         "raid1.c", "\t\t    !test_bit(R1BIO_WriteError, &r1_bio->state) &&\n", "",
         "test_behind.py::test_write_fails_and_the_one_behind_does_not"),
+    "flush-leaves-out-who-failed": (
+        "md.c", "\t\twhile (md_is_rdwr(mddev) && rdev->raid_disk >= 0 &&\n", "\t\twhile (0 &&\n",
+        "test_acknowledged.py::test_flush_after_the_failure"),
+    "nobody-woken-by-a-stop": (
+        "md.c", "\t\tmd_update_sb(mddev, 1);\n\t\t/* writes end that have waited for that, behind ones as well */\n"
+        "\t\tmd_wakeup_thread(mddev->thread);\n", "\t\tmd_update_sb(mddev, 1);\n",
+        "test_behind.py::test_write_behind_fails_as_the_array_stops"),
     "one-lock-for-all-arrays": (
         "md-llbitmap-commit.c", "&llb->write_mutex", "&llb_write_mutex",
         "test_stacked.py::test_raid1_above_raid1",

@@ -139,3 +139,26 @@ def test_write_that_a_replaced_member_does_not_get(vm):
             member.plain()
         writer.wait()
     assert told == [], "acknowledged before a superblock tells of the failure"
+
+
+@cases("level, disks", (1, 2), long=[(10, 2), (5, 3)])
+def test_flush_after_the_failure(vm, level, disks):
+    """What the member still has in its cache may be lost then, and it be what a resync copies."""
+    members = Members(vm, disks, level)
+    failing, *others = members.all
+
+    def flushed():
+        return [event for event in trace.recorded("block_bio_complete", dev="9,0")
+                if event.rwbs.startswith("F")]
+
+    with held(others, SUPER, 8) as gate, Trace(vm, *BLOCK) as trace:
+        failed = vm.spawn(["mdadm", members.array, "--fail", failing])
+        members.done(trace, others[0], SUPER, "block_bio_queue")
+        failed.wait()
+        flush = vm.spawn(["sync", members.array])
+        wait_until(vm, lambda: flushed() or is_in(vm, "sync", "md_wait_for_blocked_rdev"))
+        told = flushed()
+        gate.open()
+        flush.wait()
+        assert flushed()
+    assert told == [], "acknowledged before a superblock tells of the failure"

@@ -160,9 +160,12 @@ def test_what_lies_beside_an_unreadable_block_is_synced(vm):
     array.flush()
     make_unequal(vm, array, 8)
     first, lost = 8 * CHUNK, 8 * CHUNK + 40
-    data = array.member_images()[0].data_offset
-    for member in members:
-        member.fail(data + lost, 8)
+    where = array.member_images()[0].data_offset + lost
+    nothing = Mapped(vm, "nothing", vm.disks[0])
+    nothing.load(nothing.bad_range(0, nothing.sectors))
+    for member in members:          # only reads fail
+        disk = f"{member.disk} {where} 0"
+        member.load((where, 8, "delay", f"{nothing} {where} 0 {disk} {disk}"))
     array.set("llbitmap/mark", "8")
     array.wait_bits(lambda bits: bits["need sync"] == 1 and bits["syncing"] == 0)
     array.wait_sync()
