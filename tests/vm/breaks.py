@@ -472,11 +472,44 @@ BREAKS = {
         "raid10.c", "\t\t\tset_bit(MD_RECOVERY_ERROR, &mddev->recovery);\n\t\t\tbreak;", "\t\t\tbreak;",
         "test_unreadable.py::test_recovery_that_fails[10-2]"),
     "unreadable-ends-the-resync": (
-        "raid1.c", "\t\t\tint ok = mddev->bitmap &&", "\t\t\tint ok = 0 &&",
+        "raid1.c", "\t\t\tint ok = resync_leaves_out(mddev);", "\t\t\tint ok = 0;",
         "test_endsync.py::test_what_cannot_be_synced_is_left_alone[1-2-with_unreadable_copies]"),
     "unreadable-counts-as-synced": (
         "raid1.c", "\t\t\tmd_bitmap_sync_error(mddev, r1_bio->sector, r1_bio->sectors);\n", "",
         "test_endsync.py::test_what_cannot_be_synced_is_left_alone[1-2-with_unreadable_copies]"),
+    "unreadable-block-ends-the-request": (
+        "raid1.c", "\t\t\tif (abort && !resync_leaves_out(mddev))\n", "\t\t\tif (abort)\n",
+        "test_endsync.py::test_what_lies_beside_an_unreadable_block_is_synced"),
+    "unread-page-is-written": (
+        "raid1.c", "\t\tif (test_bit(idx, &unread))\n\t\t\tcontinue;\n", "",
+        "test_endsync.py::test_what_lies_beside_an_unreadable_block_is_synced"),
+    "missed-writes-complete-at-once": (
+        "raid1.c", "\t\tset_bit(R1BIO_WriteError, &r1_bio->state);\n\t\tset_bit(WriteErrorSeen,",
+        "\t\tset_bit(WriteErrorSeen,",
+        "test_acknowledged.py::test_write_in_flight_as_its_member_fails "
+        "test_acknowledged.py::test_write_that_fails_fast "
+        "test_acknowledged.py::test_write_that_a_replacement_fails",
+        ("raid1.c", "\t\tif (test_bit(Faulty, &rdev->flags)) {\n\t\t\t/* Finished with this branch */\n",
+         "\t\tif (!test_bit(Faulty, &rdev->flags)) {\n"
+         "\t\t\tset_bit(R1BIO_WriteError, &r1_bio->state);\n\t\t} else {\n"),
+        ("raid10.c", "\t\tset_bit(R10BIO_WriteError, &r10_bio->state);\n\t\tif (repl)\n", "\t\tif (repl)\n"),
+        ("raid10.c", "\t\t\tif (test_bit(Faulty, &rdev->flags)) {\n\t\t\t\t/* Fail the request */\n",
+         "\t\t\tif (!test_bit(Faulty, &rdev->flags)) {\n"
+         "\t\t\t\tset_bit(R10BIO_WriteError, &r10_bio->state);\n\t\t\t} else {\n")),
+    "raid10-waits-for-the-first-members": (
+        "raid10.c", "r10_bio->sectors ? r10_bio->devs[i].devnum : i;", "i;",
+        "test_acknowledged.py::test_write_that_a_replaced_member_does_not_get",
+        ("raid10.c", "\tif (unlikely(missed) && ", "\tif (0 && missed && ")),
+    "ends-early-after-an-error": (
+        "raid1.c", "\t\t    !test_bit(R1BIO_WriteError, &r1_bio->state) &&\n", "",
+        "test_behind.py::test_write_fails_and_the_one_behind_does_not"),
+    "flush-leaves-out-who-failed": (
+        "md.c", "\t\twhile (md_is_rdwr(mddev) && rdev->raid_disk >= 0 &&\n", "\t\twhile (0 &&\n",
+        "test_acknowledged.py::test_flush_after_the_failure"),
+    "nobody-woken-by-a-stop": (
+        "md.c", "\t\tmd_update_sb(mddev, 1);\n\t\t/* writes end that have waited for that, behind ones as well */\n"
+        "\t\tmd_wakeup_thread(mddev->thread);\n", "\t\tmd_update_sb(mddev, 1);\n",
+        "test_behind.py::test_write_behind_fails_as_the_array_stops"),
     "one-lock-for-all-arrays": (
         "md-llbitmap-commit.c", "&llb->write_mutex", "&llb_write_mutex",
         "test_stacked.py::test_raid1_above_raid1",
