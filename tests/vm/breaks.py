@@ -546,12 +546,12 @@ BREAKS = {
         "raid5.c", "\tif (!md_bitmap_lazy_parity(mddev) ||\n\t    test_bit(In_sync, &replacement->flags))",
         "\tif (true)", "test_parity_cache.py::test_replacement_lost_half_way"),
     "replacement-filled-behind-the-check": (
-        "raid5.c", "\tif ((s.replacing || s.syncing) && s.locked == 0\n",
+        "raid5.c", "\tif ((s.replacing || s.syncing) && s.locked == 0 &&\n",
         "\tif (s.syncing && s.locked == 0 && !sh->check_state &&\n"
         "\t    !test_bit(STRIPE_COMPUTE_RUN, &sh->state) && !test_bit(STRIPE_INSYNC, &sh->state)) {\n"
         "\t\tif (conf->level == 6)\n\t\t\thandle_parity_checks6(conf, sh, &s, disks);\n"
         "\t\telse\n\t\t\thandle_parity_checks5(conf, sh, &s, disks);\n\t}\n"
-        "\tif ((s.replacing || s.syncing) && s.locked == 0\n",
+        "\tif ((s.replacing || s.syncing) && s.locked == 0 &&\n",
         "test_parity_replaced.py::test_resync_of_a_half_filled_replacement "
         "test_parity_replaced.py::test_parity_is_replaced_as_a_spare_is_filled"),
     "half-filled-replacement-is-read": (
