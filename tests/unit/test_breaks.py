@@ -60,7 +60,8 @@ def parameters(function, name):
             for case in mark.args[1]:
                 values = getattr(case, "values", case)
                 values = values if len(names) > 1 or hasattr(case, "values") else [values]
-                yield "-".join(map(str, values)), values[names.index(name)]
+                yield "-".join(getattr(value, "__name__", str(value)) for value in values), \
+                    values[names.index(name)]
 
 
 @functools.cache
@@ -92,14 +93,34 @@ def test_levels_are_those_of_the_tests():
     assert levels("test_refused.py::test_write_that_nothing_can_tell_of[10-4-failed]") == {10}
 
 
+# levels that have the code of a file; others are for all levels
+PERSONALITIES = {"raid1.c": {1}, "raid10.c": {10}, "raid5.c": {5, 6}}
+
+
+def rows(text):
+    """The rows of a table, as cells."""
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()
+            if line.startswith("| ") and not line.startswith("| pitfall")]
+
+
+def in_need_of_a_reason(names, all_levels, tested):
+    """Levels that have code which these breaks change, and no test; that of one level alone is
+    tested on that level, also by tests that do not say so."""
+    files = {file for name in names for file, *_ in breaks.edits(name)}
+    changed = set().union(*(PERSONALITIES.get(file, all_levels) for file in files)) & all_levels
+    return set() if len(changed) == 1 and not tested else changed - tested
+
+
 def test_pitfalls_name_them():
-    table = [[cell.strip() for cell in line.split("|")[1:-1]]
-             for line in (VM_TESTS / "PITFALLS.md").read_text(encoding="utf-8").splitlines()
-             if line.startswith("| ") and not line.startswith("| pitfall")]
-    assert {len(row) for row in table} == {4}
+    text = (VM_TESTS / "PITFALLS.md").read_text(encoding="utf-8")
+    first, second = map(rows, text.split("\nParity levels:\n"))
+    table = [(row, {1, 10, 5, 6}) for row in first] + [(row, {5, 6}) for row in second]
+    assert {len(row) for row, _ in table} == {4}
     named = set()
-    for pitfall, _, names, came in table:
+    for (pitfall, _, names, came), all_levels in table:
         said = [one.partition(": ") for one in came.split("; ")]
+        reasons = [one for one in said if one[0] in ("any level", "no other")]
+        said = [one for one in said if one not in reasons]
         assert {what for what, *_ in said} <= \
             ({"seen", "not run", "not noticed"} if names else {"no break"}), pitfall
         names = set(names.split(", ")) - {""}
@@ -107,10 +128,13 @@ def test_pitfalls_name_them():
         assert planted_bugs <= {f"races:{patch.stem}" for patch in PLANTED}
         names -= planted_bugs
         named |= names
+        tested = {level for name in names for test in breaks.BREAKS[name][3].split()
+                  for level in levels(test)}
+        # what is said of levels is said of each that the tests have, once
         of_levels = [int(level) for *_, list_ in said for level in list_.split()]
-        # what is said of levels is said of each that the tests have now, once
-        assert not of_levels or sorted(of_levels) == sorted(
-            {level for name in names for test in breaks.BREAKS[name][3].split()
-             for level in levels(test)}), pitfall
+        assert sorted(of_levels) == sorted(tested), pitfall
         assert of_levels or len(said) == 1, pitfall
+        # and if some level has no test, why
+        assert len(reasons) == bool(in_need_of_a_reason(names, all_levels, tested)), pitfall
+        assert all(why for *_, why in reasons), pitfall
     assert named == set(breaks.BREAKS)

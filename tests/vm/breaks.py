@@ -89,7 +89,7 @@ BREAKS = {
         "md-llbitmap-write.c",
         "\t*first = llb_chunk(llb, io->offset + size - 1);",
         "\t*first = llb_chunk(llb, io->offset);\n\tend = round_up(end, size);",
-        "test_discard.py::test_partial_discard_loses_nothing test_parity_members.py::test_discard"),
+        "test_discard.py::test_partial_discard_loses_nothing"),
     "write-does-not-clip": (
         "md-llbitmap-write.c", "\t\tif (r->discard != mine)\n\t\t\tllb_clip_range(r, off, end);",
         "\t\tif (0)\n\t\t\tllb_clip_range(r, off, end);",
@@ -119,7 +119,7 @@ BREAKS = {
     "recovery-in-member-sectors": (
         "raid10.c", "\t\t\tcan_skip = md_bitmap_can_skip(mddev, sect, &sync_blocks,",
         "\t\t\tcan_skip = md_bitmap_can_skip(mddev, sector_nr, &sync_blocks,",
-        "test_members.py::test_spare_gets_everything"),
+        "test_members.py::test_spare_gets_everything[10-3-n2-4-16384]"),
     "spare-keeps-its-slot": (
         "md.c", "\tsysfs_notify_dirent_safe(rdev->sysfs_state);\n\tmd_scrap_saved_slots(mddev);\n",
         "\tsysfs_notify_dirent_safe(rdev->sysfs_state);\n",
@@ -149,8 +149,7 @@ BREAKS = {
     "resync-not-first": (
         "md-llbitmap-state.c",
         "\t\tif (from == LLB_NEEDSYNC && has_all(flags, LLB_F_RECOVERING | LLB_F_COPIES))\n\t\t\treturn LLB_NONE;\n",
-        "", "test_members.py::test_recovery_leaves_unequal_copies_to_a_resync "
-        "test_parity_members.py::test_recovery_of_one_of_two"),
+        "", "test_members.py::test_recovery_leaves_unequal_copies_to_a_resync"),
     "events-cleared-not-kept": (
         "md-llbitmap-daemon.c", "\t\tif (READ_ONCE(llb->events_cleared) != events) {", "\t\tif (0) {",
         "test_members.py::test_member_that_left_while_others_joined",
@@ -211,7 +210,8 @@ BREAKS = {
     "superblock-not-waited-for": (
         "md-llbitmap-commit.c", "\treturn likely(!unplug.err) ? 0 :",
         "\treturn likely(!unplug.err || unplug.err == -EAGAIN) ? 0 :",
-        "test_members.py::test_member_that_fails_bitmap_writes",
+        "test_members.py::test_member_that_fails_bitmap_writes[1-2] "
+        "test_members.py::test_member_that_fails_bitmap_writes[10-4]",
         ("md-llbitmap-commit.c", "\t\tret = -EAGAIN;\n",
          "\t\tbitmap_zero(p->unsafe_inflight, LLB_PAGE_BYTES);\n"
          "\t\tp->seq_durable = p->seq_writing;\n")),
@@ -253,8 +253,7 @@ BREAKS = {
         "\treturn rdev->raid_disk >= 0 &&", "test_reload.py::test_states_come_from_an_in_sync_member"),
     "check-changes-states": (
         "md-llbitmap-sync.c", "if (sector == start && !test_bit(MD_RECOVERY_CHECK, &mddev->recovery))",
-        "if (sector == start)", "test_reload.py::test_check_and_repair "
-        "test_parity.py::test_check_and_repair",
+        "if (sector == start)", "test_reload.py::test_check_and_repair",
         ("md-llbitmap-state.c", "if ((flags & LLB_F_CHECK) || !(flags", "if (!(flags"),
         ("md-llbitmap-state.c", "\t\t/* degraded-sync */\n\t\tif (from == LLB_DIRTY && (flags & LLB_F_RECOVERING))",
          "\t\tif (from == LLB_CLEAN || from == LLB_DIRTY)")),
@@ -309,7 +308,8 @@ BREAKS = {
         "test_resize.py::test_bitmap_that_tells_of_less"),
     "level-change-accepted": (
         "md.c", "\trv = -EOPNOTSUPP;\n\tif (!md_bitmap_can_reshape(mddev))\n\t\tgoto out_unlock;\n", "",
-        "test_refuse.py::test_other_levels test_refuse.py::test_other_layouts"),
+        "test_refuse.py::test_other_levels test_refuse.py::test_other_layouts "
+        "test_refuse.py::test_other_layouts_of_parity"),
     "area-not-checked": (
         "md-llbitmap-super.c", "\tif (area + llb->sectors_reserved > min(", "\tif (0 && area + llb->sectors_reserved > min(",
         "test_refuse.py::test_area_runs_into_the_data"),
@@ -344,7 +344,8 @@ BREAKS = {
         "test_create.py::test_empty_bad_block_log_is_switched_off"),
     "kept-member-counts": (
         "md-llbitmap-io.c", "\treturn test_bit(Faulty, &rdev->flags);", "\treturn true;",
-        "test_faults.py::test_member_that_md_keeps_refuses_the_bitmap"),
+        "test_faults.py::test_member_that_md_keeps_refuses_the_bitmap "
+        "test_faults.py::test_bitmaps_of_more_members_fail_than_the_array_can_lose"),
     "lost-for-the-bitmap": (
         "md-llbitmap-io.c", "\tif (mddev->pers->can_lose(mddev, rdev))\n\t\tmd_error", "\tmd_error",
         "test_faults.py::test_bitmaps_of_more_members_fail_than_the_array_can_lose"),
@@ -358,7 +359,8 @@ BREAKS = {
         "test_faults.py::test_resync_that_can_read_no_copy"),
     "unsynced-stripes-count-as-synced": (
         "raid5.c", "\tBUG_ON(sh->batch_head);\n\traid5_not_synced(conf->mddev, sh->sector, RAID5_STRIPE_SECTORS(conf));\n",
-        "\tBUG_ON(sh->batch_head);\n", "test_parity_bad_blocks.py::test_recovery_beside_a_bad_block[5-4]"),
+        "\tBUG_ON(sh->batch_head);\n", "test_parity_bad_blocks.py::test_recovery_beside_a_bad_block[5-4] "
+        "test_endsync.py::test_what_cannot_be_synced_is_left_alone[6-4-with_bad_blocks]"),
     "new-member-gets-no-clean-chunks": (
         "md-llbitmap-sync.c", "\tcase LLB_CLEAN:\n\t\treturn full;", "\tcase LLB_CLEAN:\n\t\treturn false;",
         "test_parity_members.py::test_members_come_and_go_under_load "

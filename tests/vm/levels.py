@@ -75,6 +75,22 @@ def wrong_sectors(array):
     return wrong_on(array.member_images())
 
 
+def holds(array, pattern, first=0, sectors=8):
+    """All copies do, or whatever member is lost, seen from outside."""
+    array.settle()
+    images = array.member_images()
+    wanted = bytes([pattern]) * sectors * 512
+    if images[0].level not in PARITY:
+        copies = [array.layout().copies(sector) for sector in range(first, first + sectors)]
+        assert len({len(places) for places in copies}) == 1 < len(copies[0])
+        assert {images[role].data(at, 1) for places in copies for role, at in places} == \
+            {wanted[:512]}
+        return
+    layout = ParityLayout.of_member(images[0])
+    for lost in [(), *((role,) for role in range(layout.disks))]:
+        assert layout.read(images, first, sectors, lost) == wanted, f"without {lost}"
+
+
 @contextlib.contextmanager
 def discards_allowed(vm, level):
     """Arrays made meanwhile take discards: raid456 has to be told that its members give zeroes."""

@@ -92,10 +92,11 @@ def test_bitmap_write_fails(vm, probe, level):
         member.plain()
 
 
-def test_superblock_is_written_twice(vm):
+@LEVELS
+def test_superblock_is_written_twice(vm, level):
     """The last member fails the fast write of the one that carries a smaller size, so md writes it
     again: the bitmap tells of the larger size until the member has had it, as a cut may come."""
-    array, members = failfast_array(vm, 1)
+    array, members = failfast_array(vm, level)
     last = members[0]
     array.fail(members[1])
     array.remove(members[1])

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from levels import PARITY, cases, wrong_sectors
+from levels import PARITY, cases, width, wrong_sectors
 from support import (AREA_BEGIN, HEADER, Content, Trace, disk_prefix, errno_of, on_disk,
                      outcome_is_stored, states, wait_until, write)
 from vmtest import DiskOptions
@@ -142,12 +142,13 @@ def test_stale_is_stored_before_it_is_over(vm, level, disks):
     array.set("sync_action", "frozen")
 
 
-@pytest.mark.parametrize("level, present", [(5, 3), (1, 2)])
-def test_what_only_one_member_has(vm, level, present):
+@cases("level, disks, present, written", (5, 3, 3, 2), (1, 3, 2, 2),
+       long=[(10, 4, 4, 2), (6, 4, 4, 3)])
+def test_what_only_one_member_has(vm, level, disks, present, written):
     """A cut left NeedSync in the page of one member, Clean in that of another. The load reads the
     first one; what it read is on the other, too, before the next write relies on it."""
-    members = [*vm.disks[:present], *["missing"] * (3 - present)]
-    array = vm.create_array(level=level, disks=3, members=members, size=384 << 10)
+    members = [*vm.disks[:present], *["missing"] * (disks - present)]
+    array = vm.create_array(level=level, disks=disks, members=members, size=384 << 10)
     write(vm, array, 0)                         # not to be new any more
     array.stop()
     chunk = 4000                                # of page 1, in which no byte changes at the load
@@ -161,7 +162,7 @@ def test_what_only_one_member_has(vm, level, present):
         array.assemble()
         array.set("sync_action", "frozen")      # or a resync would write the page
         array.readwrite()
-        write(vm, array, chunk * 128 * (2 if level == 5 else 1))
+        write(vm, array, chunk * 128 * width(level, disks))
     vm.run("echo 0 > /sys/module/md_mod/parameters/start_ro")
     found = {number: event.state for event in trace.events("snapshot") for number in event.chunks()}
     assert found[chunk] == "NeedSync", "another member was read"
@@ -175,7 +176,7 @@ def test_what_only_one_member_has(vm, level, present):
                 if event.sector <= AREA_BEGIN + 8 < event.sector + event.sectors]
         assert page and (not data or min(page) < min(data))
         checked += bool(data)
-    assert checked == 2
+    assert checked == written
     assert [found[chunk] for found in on_disk(array)] == [3] * present
 
 

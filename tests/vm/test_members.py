@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from levels import EACH_LEVEL, PARITY, cases, first_sector, width, wrong_sectors
+from levels import (EACH_LEVEL, PARITY, cases, first_sector, holds, width, wrong_on,
+                    wrong_sectors)
 from oracle import wrong
 from support import (HOLD, Content, Trace, errno_of, keep_active, mapped_members,
                      member_writes, on_disk, reboot, states, superblock_is_first, wait_until, write)
 from test_parity_members import Load
 from vmtest import DiskOptions
-from vmtest.parity import ParityLayout
 
 CHUNK = 128
 pytestmark = pytest.mark.vm(disks=5, cpus=1, disk=DiskOptions(size="96M"))
@@ -204,11 +204,15 @@ def test_cut_as_a_replacement_becomes_active(vm, level, disks):
         array.members.append(vm.disks[disks])   # to be emptied
 
 
-@pytest.mark.parametrize("level", [1, 10])
-def test_recovery_leaves_unequal_copies_to_a_resync(vm, level):
-    """resync-first: filling a third copy does not make the other two equal."""
-    array = vm.create_array(level=level, disks=3, layout="n3" if level == 10 else None, size=32768)
+@cases("level, disks", (1, 3), (10, 3), long=[(6, 4)])
+def test_recovery_leaves_unequal_copies_to_a_resync(vm, level, disks):
+    """resync-first: filling a third copy does not make the other two equal, nor one of four members
+    the parity of the others."""
+    array = vm.create_array(level=level, disks=disks, layout="n3" if level == 10 else None,
+                            chunk=64 if level == 6 else None, size=32768)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=16 oflag=direct status=none")
+    array.wait_in_sync()
+    array.wait_sync()
     array.flush()
     kick(array, vm.disks[2])
     array.wait_sync()
@@ -217,10 +221,10 @@ def test_recovery_leaves_unequal_copies_to_a_resync(vm, level):
     for chunk in (7, 100):
         array.set("llbitmap/mark", chunk)
         overwrite(images[1], chunk * CHUNK + 40, b"different" * 50)
-    write(vm, array, 50 * CHUNK, pattern=0x12)      # a Dirty... NeedSync one as well
+    write(vm, array, first_sector(array, 50), pattern=0x12)     # a Dirty... NeedSync one as well
     vm.run(f"blockdev --flushbufs {vm.disks[1]}")
     with Trace(vm) as trace:
-        array.add(vm.disks[3])
+        array.add(vm.disks[disks])
         array.set("sync_action", "idle")
         wait_until(vm, lambda: array.degraded() == 0, 60)
         array.wait_in_sync()
@@ -233,26 +237,10 @@ def test_recovery_leaves_unequal_copies_to_a_resync(vm, level):
     assert synced >= {7, 50, 100}
     array.flush()
     array.stop()
-    images = {image.role: image for image in array.member_images()
-              if image.active() and image.path != vm.disks[2].path}
-    contents = [images[role].data(0, 32768) for role in range(3)]
-    assert contents[0] == contents[1] == contents[2]
-
-
-def holds(array, pattern, first=0, sectors=8):
-    """All copies do, or whatever member is lost, seen from outside."""
-    array.settle()
-    images = array.member_images()
-    wanted = bytes([pattern]) * sectors * 512
-    if images[0].level not in PARITY:
-        copies = [array.layout().copies(sector) for sector in range(first, first + sectors)]
-        assert len({len(places) for places in copies}) == 1 < len(copies[0])
-        assert {images[role].data(at, 1) for places in copies for role, at in places} == \
-            {wanted[:512]}
-        return
-    layout = ParityLayout.of_member(images[0])
-    for lost in [(), *((role,) for role in range(layout.disks))]:
-        assert layout.read(images, first, sectors, lost) == wanted, f"without {lost}"
+    images = [image for image in array.member_images()
+              if image.active() and image.path != vm.disks[2].path]
+    assert len(images) == disks
+    assert [one for one in wrong_on(images) if one[0] < 32768 // width(level, disks)] == []
 
 
 @EACH_LEVEL

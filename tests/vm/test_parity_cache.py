@@ -3,7 +3,7 @@
 replaced do not go together with parity that was never built."""
 import pytest
 
-from levels import litter
+from levels import cases, litter
 from support import wait_until, write
 from test_parity import KIB, all_comes_back, make, parity_is_right, perform, resync, verify
 from test_parity_members import CACHED, LOW, low, read_low, write_above
@@ -40,26 +40,16 @@ def cached_alone(array, lost, role):
     assert array.bits()["unwritten"] == array.metadata()["chunks"]
 
 
-@pytest.mark.parametrize("seed", [70, pytest.param(71, marks=pytest.mark.long)])
-def test_writes_after_a_loss(vm, seed):
-    array = make(vm, 5, 4)
+@cases("level, disks, lost, seed", (5, 4, (1,), 70), (6, 5, (0, 1), 72),
+       long=[(5, 4, (1,), 71), (6, 5, (0, 1), 73)])
+def test_writes_after_a_loss(vm, level, disks, lost, seed):
+    array = make(vm, level, disks)
     cached(array, array.members[2])
-    array.fail(array.members[1])
+    for role in lost:
+        array.fail(array.members[role])
     first = low(array, seed, 30)
     perform(array, first)
-    all_comes_back(array, first.wanted(), (1,))
-    verify(array, first)
-
-
-@pytest.mark.parametrize("seed", [72, pytest.param(73, marks=pytest.mark.long)])
-def test_writes_after_two_losses(vm, seed):
-    array = make(vm, 6, 5)
-    cached(array, array.members[2])
-    array.fail(array.members[0])
-    array.fail(array.members[1])
-    first = low(array, seed, 30)
-    perform(array, first)
-    all_comes_back(array, first.wanted(), (0, 1))
+    all_comes_back(array, first.wanted(), lost)
     verify(array, first)
 
 
@@ -125,7 +115,7 @@ def test_recovery_after_a_loss(vm):
         array.members.append(member)
 
 
-@pytest.mark.parametrize("level, disks", [(5, 4), pytest.param(6, 5, marks=pytest.mark.long)])
+@cases("level, disks", (5, 4), long=[(6, 5)])
 def test_replacement_lost_half_way(vm, level, disks):
     """It counted where the recovery had been, and had something else there."""
     array = make(vm, level, disks)

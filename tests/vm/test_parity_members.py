@@ -447,12 +447,12 @@ def test_discard_while_degraded(vm, discards):
     all_comes_back(array, wanted, (2,))
 
 
-@pytest.mark.long
+@cases("level, disks", long=[(5, 4), (6, 4)])
 @pytest.mark.vm(each_disk=(*[DiskOptions(size="96M")] * 3, DiskOptions(size="96M", discard=False)),
                 memory="1G")
-def test_member_without_discard(vm, discards):
+def test_member_without_discard(vm, discards, level, disks):
     """It is not thrown out, and the others keep their data as well: parity stays right."""
-    array = make(vm, 5, 4, chunk=64)
+    array = make(vm, level, disks, chunk=64)
     first = plan(array, 63)
     perform(array, first)
     resync(array)

@@ -62,10 +62,10 @@ def test_resync_of_a_half_filled_replacement(vm, level, disks):
     all_filled(array, content, [old], [new])
 
 
-@cases("bitmap", "lockless", long=["none"])
-def test_parity_is_replaced_as_a_spare_is_filled(vm, bitmap):
-    """RAID6. P, which is replaced, is checked when Q, which is missing, has been computed."""
-    array = vm.create_array(level=6, disks=4, chunk=16, size=KIB, bitmap=bitmap)
+@cases("level, bitmap", (6, "lockless"), long=[(6, "none")])
+def test_parity_is_replaced_as_a_spare_is_filled(vm, level, bitmap):
+    """P, which is replaced, is checked when Q, which is missing, has been computed."""
+    array = vm.create_array(level=level, disks=4, chunk=16, size=KIB, bitmap=bitmap)
     content = Content(array, mib=8)
     old, missing, new, spare = *vm.disks[:2], *vm.disks[4:6]
     assert any(ParityLayout.of_member(array.member_images()[0]).roles(row)[1:] == (0, 1)

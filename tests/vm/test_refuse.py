@@ -253,14 +253,15 @@ def test_other_layouts_of_parity(vm, level, disks):
     array.assemble()
 
 
-def test_other_levels(vm):
-    array = vm.create_array(level=1, disks=2, size=40960)
+@cases("level, disks", (1, 2), (10, 4))
+def test_other_levels(vm, level, disks):
+    array = vm.create_array(level=level, disks=disks, size=40960)
     write(vm, array, 0, 1024)
     array.flush()
-    # not mdadm --level=0: it fails all members but one before it asks
-    refused(array, f"mdadm --grow {array} --level=5",
-            *(f"echo {level} > {array.sysfs}/level"
-              for level in ("raid0", "raid5", "linear", "raid10")))
+    # not mdadm --level=0: of a RAID1 it fails all members but one before it asks
+    refused(array, *([f"mdadm --grow {array} --level=5"] if level == 1 else []),
+            *(f"echo {other} > {array.sysfs}/level"
+              for other in ("raid0", "raid5", "linear", f"raid{11 - level}")))
     write(vm, array, 64 * CHUNK)
 
 

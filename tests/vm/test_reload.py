@@ -249,7 +249,7 @@ def test_read_only_switch_leaves_clean(vm):
     assert [content[6] for content in on_disk(array)] == [2, 2]
 
 
-@cases("level, disks", (1, 2), long=[(5, 3)])
+@EACH_LEVEL
 def test_states_come_from_an_in_sync_member(vm, level, disks):
     """Not from one that was being filled when the array stopped."""
     array = vm.create_array(level=level, disks=disks)
@@ -344,7 +344,8 @@ def test_resync_ends_only_what_it_has_passed(vm, level, disks):
                        if where == chunk and time < event.time) == size, f"chunk {chunk}"
 
 
-@cases("level, disks, action", (10, 4, "check"), long=[(10, 4, "repair"), (1, 2, "check")])
+@cases("level, disks, action", (10, 4, "check"),
+       long=[(10, 4, "repair"), (1, 2, "check"), (5, 3, "check"), (6, 4, "check")])
 def test_check_and_repair(vm, level, disks, action):
     array = vm.create_array(level=level, disks=disks)
     vm.run(f"dd if=/dev/urandom of={array} bs=1M count=60 oflag=direct status=none")
@@ -369,7 +370,7 @@ def test_check_and_repair(vm, level, disks, action):
     array.set("sync_action", action)
     array.wait_sync()
     assert int(array.get("mismatch_cnt")) > 0
-    assert (array.unequal() == []) == (action == "repair")
+    assert (wrong_sectors(array) == []) == (action == "repair")
 
 
 @pytest.mark.long

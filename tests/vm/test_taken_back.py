@@ -38,7 +38,8 @@ def assert_nothing_is_missing(array, level, disks, content):
 
 
 @cases("level, disks, bitmap", (1, 2, "lockless"),
-       long=[(1, 2, "none"), (10, 4, "none"), (10, 4, "lockless")])
+       long=[(1, 2, "none"), *((level, disks, bitmap) for level, disks in ((10, 4), (5, 3), (6, 4))
+                               for bitmap in ("none", "lockless"))])
 def test_failed_member_without_a_bitmap(vm, level, disks, bitmap):
     """It was not removed: mdadm asks sysfs only, and that nobody."""
     array = vm.create_array(level=level, disks=disks, bitmap=bitmap)

@@ -20,7 +20,7 @@ CHUNK = 128
 HOLE = 16 * CHUNK + 40      # member sector; 8 sectors
 FIRST, STOP = 8 * CHUNK, 32 * CHUNK     # where the recovery waits
 LOOK = 24 * CHUNK           # half way from the middle on to STOP; that is where it looks how far it is
-BUSY = 140160               # beyond 64 MiB, as raid1 does not sync where I/O is on its way
+BUSY = 1098 * CHUNK         # data on each level; raid1 does not sync within 64 MiB of I/O
 
 
 def array_sector(array, sector):
@@ -50,6 +50,7 @@ class Recovery:
                                      spares=spares,
                                      **({} if level == 1 else {"chunk": CHUNK // 2}))
         self.logs = level in PARITY     # raid5 fails a member that cannot be read: known before
+        self.lacking = [0, 2][:PARITY.get(level, 1)]
         if self.logs:
             give_log(vm, self.array)
         self.content = Content(self.array, mib=4 * width(level, disks))
@@ -70,7 +71,8 @@ class Recovery:
         where = self.data + HOLE
         slow = self.members[0].slow_read(self.data + BUSY, 8)
         if self.logs:
-            array.set(f"dev-{self.members[0].device[5:]}/bad_blocks", f"{where} 8")
+            for role in self.lacking:
+                array.set(f"dev-{self.members[role].device[5:]}/bad_blocks", f"{where} 8")
             self.members[0].load(slow)
         else:
             disk = f"{self.hole.disk} {where}"      # flushes get there
@@ -118,7 +120,7 @@ class Recovery:
         reboot(self.vm, array)
         array.members = [disk for disk in disks if disk not in gone]
         if self.logs:
-            move_log(self.vm, array, images=[Member(disks[0].path)])
+            move_log(self.vm, array, images=[Member(disks[role].path) for role in self.lacking])
         array.bring_up()
         wait_until(self.vm, lambda: array.degraded() == 0)
         array.flush()
@@ -152,10 +154,10 @@ def test_recovery_that_is_over_at_once(vm):
     fail_behind_its_back(vm, 1, 2, faster=True)
 
 
-@pytest.mark.long
-def test_recovery_that_fails_for_a_known_bad_block(vm):
+@cases("level, disks", long=[(5, 3), (6, 4)])
+def test_recovery_that_fails_for_a_known_bad_block(vm, level, disks):
     """raid5 does not even ask for it."""
-    recovery = Recovery(vm, 5, 3)
+    recovery = Recovery(vm, level, disks)
     wait_until(vm, lambda: recovery.array.get("sync_completed").startswith(f"{FIRST} "))
     recovery.read()
     recovery.array.set("sync_max", STOP)
