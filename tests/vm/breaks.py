@@ -8,8 +8,10 @@ each test some case, on each level that it has. Exit status 1 if any of them pas
 tests/vm/PITFALLS.md names these breaks.
 """
 import argparse
+import contextlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -414,6 +416,9 @@ BREAKS = {
     "given-up-keeps-an-older-slot": (
         "md.c", "\t\t\telse if (!md_back_in_its_slot(rdev))\n\t\t\t\trdev->saved_raid_disk = -1;", "",
         "test_taken_back.py::test_recovery_in_another_slot_that_was_given_up"),
+    "leaving-member-not-waited-for": (
+        "md.c", "\twhile (mddev->bitmap && atomic_read(&rdev->nr_pending))\n\t\tmsleep(20);\n", "",
+        "test_leaving.py::test_half_filled_member_that_the_bitmap_is_written_to"),
     "errors-of-a-batch-dropped": (
         "raid5.c", "\t\t\t\t(sh->dev[i].flags & R5_WRITE_OUTCOME);", "\t\t\t\t0;",
         "test_parity_bad_blocks.py::test_write_error_in_a_batch"),
@@ -739,15 +744,28 @@ def edits(name):
     return [spec[:3], *spec[4:]]
 
 
+def plant(name, md):
+    """Takes the mend out of a copy of drivers/md."""
+    for file, old, new in edits(name):
+        text = (md / file).read_text(encoding="utf-8")
+        if old not in text:
+            raise SystemExit(f"{file} has changed; it no longer contains:\n{old}")
+        (md / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
 def modules(name):
     """The directory with the modules of a break; half a minute, at first."""
-    def plant(md):
-        for file, old, new in edits(name):
-            text = (md / file).read_text(encoding="utf-8")
-            if old not in text:
-                raise SystemExit(f"{file} has changed; it no longer contains:\n{old}")
-            (md / file).write_text(text.replace(old, new), encoding="utf-8")
-    return planted.modules("bugs", name, plant)
+    return planted.modules("bugs", name, lambda md: plant(name, md))
+
+
+@contextlib.contextmanager
+def source(name):
+    """drivers/md of a break, for tests that plant more in it: patches of windows/."""
+    with tempfile.TemporaryDirectory() as folder:
+        md = pathlib.Path(folder) / "md"
+        shutil.copytree(planted.patched_source(), md, ignore=shutil.ignore_patterns("*.o", ".*"))
+        plant(name, md)
+        yield md
 
 
 def cases(test, environment):
@@ -768,10 +786,11 @@ def cases(test, environment):
 
 def seen_failing(name):
     """Whether the tests of a break fail; each file or test that it names must, on all its levels."""
-    environment = {**os.environ, "LLBITMAP_MODULES": modules(name)}
     silent = []
     for test in BREAKS[name][3].split():
-        found = list(cases(test, environment))
+        with source(name) as md:
+            found = list(cases(test, {**os.environ, "LLBITMAP_MODULES": modules(name),
+                                      "MD_SRC": str(md)}))
         print(f"{name}: {test}", *(f"{what}: {case}: {why}"[:160] for case, _, what, why in found),
               sep="\n    ", flush=True)
         failed = {level for _, level, what, _ in found if what == "failure"}
