@@ -40,6 +40,7 @@ def test_its_tests_exist(name):
 
 
 PLANTED = sorted([*(VM_TESTS / "bugs").glob("*.patch"),
+                  *(VM_TESTS / "windows").glob("*.patch"),
                   *(TOP / "tests/crash/mutations").glob("*.patch"),
                   *(TOP / "tests/faults/planted").glob("*.patch"),
                   *(TOP / "tests/races/planted").glob("*.patch")])

@@ -250,11 +250,11 @@ def test_the_cache_forgets_what_was_not_used(tmp_path):
 
 # -- QEMU -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("accelerator, icount, version, pinned", [
-    ("tcg", False, (7, 2), True), ("tcg", True, (10, 0), True),
-    ("tcg", False, (8, 1), False), ("kvm", False, (7, 2), False)])
-def test_emulation_without_barriers_gets_one_cpu(accelerator, icount, version, pinned):
-    before = placement(accelerator_options(accelerator, icount, 1, version))
+@pytest.mark.parametrize("accelerator, icount, cpus, version, pinned", [
+    ("tcg", False, 2, (7, 2), True), ("tcg", True, 1, (10, 0), True), ("tcg", False, 1, (10, 0), True),
+    ("tcg", False, 2, (8, 1), False), ("kvm", False, 1, (7, 2), False)])
+def test_emulation_without_barriers_gets_one_cpu(accelerator, icount, cpus, version, pinned):
+    before = placement(accelerator_options(accelerator, icount, cpus, version), cpus)
     assert bool(before) is pinned
     if pinned:
         cpu, = subprocess.run([*before, "nproc"], capture_output=True, check=True, text=True

@@ -8,8 +8,10 @@ each test some case, on each level that it has. Exit status 1 if any of them pas
 tests/vm/PITFALLS.md names these breaks.
 """
 import argparse
+import contextlib
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -162,6 +164,11 @@ BREAKS = {
          "\t\t\t\tset_bit(Faulty,"),
         ("raid5.c", "\t\t\t\tset_bit(Blocked, &rdev->flags);\n\t\t\t\tset_bit(Faulty,",
          "\t\t\t\tset_bit(Faulty,")),
+    "stripes-go-past-a-blocked-member": (
+        "raid5.c", "\treturn rdev && test_bit(Faulty, &rdev->flags) &&\n"
+        "\t       test_bit(Blocked, &rdev->flags);", "\treturn false;",
+        "test_members.py::test_cut_as_a_replacement_becomes_active[5-3] "
+        "test_members.py::test_cut_as_a_replacement_becomes_active[6-4]"),
     "events-cleared-ahead": (
         "md-llbitmap-daemon.c", "\t\t\tevents = min(events, written);", "\t\t\t;",
         "test_faults.py::test_member_fails_as_the_array_goes_active"),
@@ -409,6 +416,9 @@ BREAKS = {
     "given-up-keeps-an-older-slot": (
         "md.c", "\t\t\telse if (!md_back_in_its_slot(rdev))\n\t\t\t\trdev->saved_raid_disk = -1;", "",
         "test_taken_back.py::test_recovery_in_another_slot_that_was_given_up"),
+    "leaving-member-not-waited-for": (
+        "md.c", "\twhile (mddev->bitmap && atomic_read(&rdev->nr_pending))\n\t\tmsleep(20);\n", "",
+        "test_leaving.py::test_half_filled_member_that_the_bitmap_is_written_to"),
     "errors-of-a-batch-dropped": (
         "raid5.c", "\t\t\t\t(sh->dev[i].flags & R5_WRITE_OUTCOME);", "\t\t\t\t0;",
         "test_parity_bad_blocks.py::test_write_error_in_a_batch"),
@@ -469,11 +479,44 @@ BREAKS = {
         "raid10.c", "\t\t\tset_bit(MD_RECOVERY_ERROR, &mddev->recovery);\n\t\t\tbreak;", "\t\t\tbreak;",
         "test_unreadable.py::test_recovery_that_fails[10-2]"),
     "unreadable-ends-the-resync": (
-        "raid1.c", "\t\t\tint ok = mddev->bitmap &&", "\t\t\tint ok = 0 &&",
+        "raid1.c", "\t\t\tint ok = resync_leaves_out(mddev);", "\t\t\tint ok = 0;",
         "test_endsync.py::test_what_cannot_be_synced_is_left_alone[1-2-with_unreadable_copies]"),
     "unreadable-counts-as-synced": (
         "raid1.c", "\t\t\tmd_bitmap_sync_error(mddev, r1_bio->sector, r1_bio->sectors);\n", "",
         "test_endsync.py::test_what_cannot_be_synced_is_left_alone[1-2-with_unreadable_copies]"),
+    "unreadable-block-ends-the-request": (
+        "raid1.c", "\t\t\tif (abort && !resync_leaves_out(mddev))\n", "\t\t\tif (abort)\n",
+        "test_endsync.py::test_what_lies_beside_an_unreadable_block_is_synced"),
+    "unread-page-is-written": (
+        "raid1.c", "\t\tif (test_bit(idx, &unread))\n\t\t\tcontinue;\n", "",
+        "test_endsync.py::test_what_lies_beside_an_unreadable_block_is_synced"),
+    "missed-writes-complete-at-once": (
+        "raid1.c", "\t\tset_bit(R1BIO_WriteError, &r1_bio->state);\n\t\tset_bit(WriteErrorSeen,",
+        "\t\tset_bit(WriteErrorSeen,",
+        "test_acknowledged.py::test_write_in_flight_as_its_member_fails "
+        "test_acknowledged.py::test_write_that_fails_fast "
+        "test_acknowledged.py::test_write_that_a_replacement_fails",
+        ("raid1.c", "\t\tif (test_bit(Faulty, &rdev->flags)) {\n\t\t\t/* Finished with this branch */\n",
+         "\t\tif (!test_bit(Faulty, &rdev->flags)) {\n"
+         "\t\t\tset_bit(R1BIO_WriteError, &r1_bio->state);\n\t\t} else {\n"),
+        ("raid10.c", "\t\tset_bit(R10BIO_WriteError, &r10_bio->state);\n\t\tif (repl)\n", "\t\tif (repl)\n"),
+        ("raid10.c", "\t\t\tif (test_bit(Faulty, &rdev->flags)) {\n\t\t\t\t/* Fail the request */\n",
+         "\t\t\tif (!test_bit(Faulty, &rdev->flags)) {\n"
+         "\t\t\t\tset_bit(R10BIO_WriteError, &r10_bio->state);\n\t\t\t} else {\n")),
+    "raid10-waits-for-the-first-members": (
+        "raid10.c", "r10_bio->sectors ? r10_bio->devs[i].devnum : i;", "i;",
+        "test_acknowledged.py::test_write_that_a_replaced_member_does_not_get",
+        ("raid10.c", "\tif (unlikely(missed) && ", "\tif (0 && missed && ")),
+    "ends-early-after-an-error": (
+        "raid1.c", "\t\t    !test_bit(R1BIO_WriteError, &r1_bio->state) &&\n", "",
+        "test_behind.py::test_write_fails_and_the_one_behind_does_not"),
+    "flush-leaves-out-who-failed": (
+        "md.c", "\t\twhile (md_is_rdwr(mddev) && rdev->raid_disk >= 0 &&\n", "\t\twhile (0 &&\n",
+        "test_acknowledged.py::test_flush_after_the_failure"),
+    "nobody-woken-by-a-stop": (
+        "md.c", "\t\tmd_update_sb(mddev, 1);\n\t\t/* writes end that have waited for that, behind ones as well */\n"
+        "\t\tmd_wakeup_thread(mddev->thread);\n", "\t\tmd_update_sb(mddev, 1);\n",
+        "test_behind.py::test_write_behind_fails_as_the_array_stops"),
     "one-lock-for-all-arrays": (
         "md-llbitmap-commit.c", "&llb->write_mutex", "&llb_write_mutex",
         "test_stacked.py::test_raid1_above_raid1",
@@ -509,6 +552,18 @@ BREAKS = {
     "replacement-counts-early": (
         "raid5.c", "\tif (!md_bitmap_lazy_parity(mddev) ||\n\t    test_bit(In_sync, &replacement->flags))",
         "\tif (true)", "test_parity_cache.py::test_replacement_lost_half_way"),
+    "replacement-filled-behind-the-check": (
+        "raid5.c", "\tif ((s.replacing || s.syncing) && s.locked == 0 &&\n",
+        "\tif (s.syncing && s.locked == 0 && !sh->check_state &&\n"
+        "\t    !test_bit(STRIPE_COMPUTE_RUN, &sh->state) && !test_bit(STRIPE_INSYNC, &sh->state)) {\n"
+        "\t\tif (conf->level == 6)\n\t\t\thandle_parity_checks6(conf, sh, &s, disks);\n"
+        "\t\telse\n\t\t\thandle_parity_checks5(conf, sh, &s, disks);\n\t}\n"
+        "\tif ((s.replacing || s.syncing) && s.locked == 0 &&\n",
+        "test_parity_replaced.py::test_resync_of_a_half_filled_replacement "
+        "test_parity_replaced.py::test_parity_is_replaced_as_a_spare_is_filled"),
+    "half-filled-replacement-is-read": (
+        "raid5.c", "\t    (md_bitmap_lazy_parity(mddev) &&\n\t     !test_bit(In_sync, &rdev->flags))) {",
+        "\t    0) {", "test_parity_replaced.py::test_read_before_a_resync_is_read_behind_it"),
     "resync-passes-by": (
         "raid5.c", "\t\t    test_bit(MD_RECOVERY_SYNC, &conf->mddev->recovery))", "\t\t    0)",
         "test_parity.py::test_every_member_lost_in_turn"),
@@ -689,15 +744,28 @@ def edits(name):
     return [spec[:3], *spec[4:]]
 
 
+def plant(name, md):
+    """Takes the mend out of a copy of drivers/md."""
+    for file, old, new in edits(name):
+        text = (md / file).read_text(encoding="utf-8")
+        if old not in text:
+            raise SystemExit(f"{file} has changed; it no longer contains:\n{old}")
+        (md / file).write_text(text.replace(old, new), encoding="utf-8")
+
+
 def modules(name):
     """The directory with the modules of a break; half a minute, at first."""
-    def plant(md):
-        for file, old, new in edits(name):
-            text = (md / file).read_text(encoding="utf-8")
-            if old not in text:
-                raise SystemExit(f"{file} has changed; it no longer contains:\n{old}")
-            (md / file).write_text(text.replace(old, new), encoding="utf-8")
-    return planted.modules("bugs", name, plant)
+    return planted.modules("bugs", name, lambda md: plant(name, md))
+
+
+@contextlib.contextmanager
+def source(name):
+    """drivers/md of a break, for tests that plant more in it: patches of windows/."""
+    with tempfile.TemporaryDirectory() as folder:
+        md = pathlib.Path(folder) / "md"
+        shutil.copytree(planted.patched_source(), md, ignore=shutil.ignore_patterns("*.o", ".*"))
+        plant(name, md)
+        yield md
 
 
 def cases(test, environment):
@@ -718,10 +786,11 @@ def cases(test, environment):
 
 def seen_failing(name):
     """Whether the tests of a break fail; each file or test that it names must, on all its levels."""
-    environment = {**os.environ, "LLBITMAP_MODULES": modules(name)}
     silent = []
     for test in BREAKS[name][3].split():
-        found = list(cases(test, environment))
+        with source(name) as md:
+            found = list(cases(test, {**os.environ, "LLBITMAP_MODULES": modules(name),
+                                      "MD_SRC": str(md)}))
         print(f"{name}: {test}", *(f"{what}: {case}: {why}"[:160] for case, _, what, why in found),
               sep="\n    ", flush=True)
         failed = {level for _, level, what, _ in found if what == "failure"}

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, HOLD, Trace, begin_flush, begin_write, held, mapped_members, on_disk,
-                     states, wait_until, wait_until_in, write)
+from support import (AREA_BEGIN, HOLD, Mapped, Trace, begin_flush, begin_write, held,
+                     mapped_members, on_disk, states, wait_until, wait_until_in, write)
 from test_bad_blocks import give_log
 from test_write import BLOCK
 from vmtest import DiskOptions
@@ -200,6 +200,58 @@ def test_write_behind_fails_late(vm):
     assert "write_mostly" in array.member_state(slow)
     assert array.unequal() == []
     assert array.member_images()[1].data(40 * CHUNK, 8) == b"\x63" * 4096
+
+
+def test_write_behind_fails_as_the_array_stops(vm):
+    """Whoever stops it has the lock, and is faster than md's thread (it has the CPU as soon as nothing is
+    in flight); the end of the write waits for a superblock that tells of the failure."""
+    array, (_, slow) = behind_array(vm)
+    array.flush()
+    nothing = Mapped(vm, "nothing", vm.disks[0])
+    nothing.load(nothing.bad_range(0, nothing.sectors))
+    slow.load((2048, slow.sectors - 2048, "delay",
+               f"{slow.disk} 2048 0 {nothing} 2048 {HOLD} {slow.disk} 2048 0"))
+    write(vm, array, 30 * CHUNK, pattern=0x62)
+    stop = vm.spawn(["chrt", "-f", "99", "mdadm", "--stop", array], timeout=60)
+    wait_until_in(vm, "mdadm", "do_md_stop")
+    slow.plain()                        # what is held fails
+    stop.wait()
+    images = {image.path: image for image in array.member_images()}
+    assert images[slow.path].events < images[array.members[0].path].events
+
+
+def test_write_fails_and_the_one_behind_does_not(vm):
+    """Then the slow member alone has it, from which nobody reads: the submitter is told when md has
+    settled that with the other one."""
+    array, (first, slow) = behind_array(vm)
+    give_log(vm, array)
+    array.set("safe_mode_delay", 0)
+    write(vm, array, 4096)
+    nothing = Mapped(vm, "nothing", vm.disks[0])
+    nothing.load(nothing.bad_range(0, nothing.sectors))
+    where = array.member_images()[0].data_offset + 20 * CHUNK
+
+    def writes(member, name="block_bio_queue"):
+        return [event for event in trace.recorded(name, dev=member.number)
+                if event.sector == where and "W" in event.rwbs]
+
+    first.load((where, 8, "delay", f"{first.disk} {where} 0 {nothing} {where} {HOLD} "
+                                   f"{first.disk} {where} 0"))
+    with lagging(slow) as gate, Trace(vm, *BLOCK) as trace:
+        writer = begin_write(vm, array, 20 * CHUNK)
+        wait_until(vm, lambda: writes(first) and writes(slow))
+        first.delay_writes(HOLD, where, 8)          # what is held fails
+        wait_until(vm, lambda: writes(first, "block_bio_complete"))
+        gate.open()
+        wait_until(vm, lambda: len(writes(first)) > 1)      # md's second try; it waits
+        told = [event for event in trace.recorded("block_bio_complete", dev="9,0")
+                if event.sector == 20 * CHUNK]
+        first.plain()
+        writer.wait()
+    assert told == [], "acknowledged, and reads give what was there before"
+    array.flush()
+    assert array.unequal() == []
+    assert array.member_images()[0].data(20 * CHUNK, 8) == b"A" * 4096
 
 
 def test_discard_behind_a_write_behind(vm):

@@ -151,6 +151,37 @@ def test_what_cannot_be_synced_is_left_alone(vm, level, disks, make):
     assert states(array, 8, 1) == ["NeedSync"]
 
 
+def test_what_lies_beside_an_unreadable_block_is_synced(vm):
+    """Of what RAID1 reads at once; RAID10 and RAID5 go by pages anyway. Nobody makes up for the block:
+    each member keeps what it may give another time."""
+    members = mapped_members(vm, 2)
+    array = vm.create_array(level=1, disks=2, members=members, size=65536)
+    content = Content(array, mib=1)
+    array.flush()
+    make_unequal(vm, array, 8)
+    first, lost = 8 * CHUNK, 8 * CHUNK + 40
+    where = array.member_images()[0].data_offset + lost
+    nothing = Mapped(vm, "nothing", vm.disks[0])
+    nothing.load(nothing.bad_range(0, nothing.sectors))
+    for member in members:          # only reads fail
+        disk = f"{member.disk} {where} 0"
+        member.load((where, 8, "delay", f"{nothing} {where} 0 {disk} {disk}"))
+    array.set("llbitmap/mark", "8")
+    array.wait_bits(lambda bits: bits["need sync"] == 1 and bits["syncing"] == 0)
+    array.wait_sync()
+    assert states(array, 8, 1) == ["NeedSync"]
+    for member in members:
+        member.plain()
+    vm.run("sync")
+    good, other = array.member_images()
+    assert other.data(lost, 8) == b"\x99" * 4096 != good.data(lost, 8)
+    assert array.unequal() == [(lost, lost + 7)]
+    array.set("llbitmap/mark", "20")
+    wait_until(vm, lambda: states(array, 8, 1)[0] in ("Dirty", "Clean"))
+    array.wait_sync()
+    assert array.unequal() == [] and content.wrong() == []
+
+
 def test_write_of_a_sync_fails_and_is_not_looked_at_yet(vm):
     """raid10's thread writes superblocks when the sync ends and the daemon cleans: the member that
     fails for it afterwards would be taken back by the bitmap, without the chunk. raid1 does not call

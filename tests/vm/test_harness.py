@@ -27,7 +27,7 @@ def test_stdin_and_arguments_are_passed_unchanged(vm):
 def test_emulated_without_barriers_on_one_cpu(vm):
     """All threads of QEMU: where two run at once, an interrupt of a disk is lost now and then."""
     with open(f"/proc/{vm.pid}/cmdline", "rb") as file:
-        single = b"tcg,thread=single" in file.read().split(b"\0")
+        single = b"tcg,thread=single" in file.read().split(b"\0")      # of two CPUs
     cpus = [os.sched_getaffinity(int(thread)) for thread in os.listdir(f"/proc/{vm.pid}/task")]
     assert not single or (len(cpus[0]) == 1 and all(each == cpus[0] for each in cpus))
 

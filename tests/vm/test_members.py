@@ -7,7 +7,7 @@ import pytest
 from levels import (EACH_LEVEL, PARITY, cases, first_sector, holds, width, wrong_on,
                     wrong_sectors)
 from oracle import wrong
-from support import (HOLD, Content, Trace, begin_write, errno_of, keep_active, mapped_members,
+from support import (HOLD, Content, Trace, errno_of, keep_active, mapped_members,
                      member_writes, on_disk, reboot, states, superblock_is_first, wait_until, write)
 from test_parity_members import Load
 from vmtest import DiskOptions
@@ -157,14 +157,17 @@ def test_replacement(vm, level):
 @pytest.mark.parametrize("level, disks", [(1, 2), (10, 4), (5, 3), (6, 4)])
 def test_cut_as_a_replacement_becomes_active(vm, level, disks):
     """The replaced member gets no writes any more, and the superblocks, which take their time, do not
-    tell yet: nothing that it misses is called Clean."""
+    tell yet: nothing that it misses is called written, or Clean."""
     members = mapped_members(vm, disks + 1)
     old, new = members[0], members[-1]
     array = vm.create_array(level=level, disks=disks, members=members[:-1], size=16384,
                             chunk=None if level == 1 else 64)
+    if level in PARITY:     # else nothing is done while the array's own thread writes the superblocks
+        array.set("group_thread_cnt", 1)
     keep_active(vm, array)
-    sector = first_sector(array, 8)         # the old one has a copy, or parity, of it
-    write(vm, array, sector)
+    sector = first_sector(array, 18)        # the old one has a copy, or data
+    size = CHUNK * width(level, disks) * 512    # whole stripes, for which nothing is read
+    write(vm, array, sector, size // 512)
     array.add(new)
     array.wait_sync()
     array.set("sync_max", 30720)            # not quite all of it
@@ -172,11 +175,17 @@ def test_cut_as_a_replacement_becomes_active(vm, level, disks):
     wait_until(vm, lambda: array.get("sync_completed").startswith("30720 "))
     for member in members:
         member.delay_writes(25000, 8, 8)
-    array.set("sync_max", "max")
-    wait_until(vm, lambda: "faulty" in array.member_state(old), 120)
-    begin_write(vm, array, sector, pattern=0x66)
+    with Trace(vm, "block/block_bio_queue") as trace:
+        array.set("sync_max", "max")
+        wait_until(vm, lambda: "faulty" in array.member_state(old), 120)
+        writer = vm.spawn(f"head -c {size} /dev/zero | tr '\\0' f | dd of={array} bs={size} count=1 "
+                          f"oflag=direct,seek_bytes seek={sector * 512} iflag=fullblock conv=notrunc "
+                          "status=none && echo done")
+        wait_until(vm, lambda: [event for event in trace.recorded("block_bio_queue", dev="9,0")
+                                if "W" in event.rwbs and event.sector == sector])
     vm.run(f"timeout 6 sh -c 'while sleep 0.5; do echo 1 > {array.sysfs}/llbitmap/flush; done'",
            check=False)
+    done = writer.output()[0] == "done\n"
     assert "faulty" in array.member_state(old), "too late"
     vm.power_cut()
     array.members = vm.disks[:disks]
@@ -188,6 +197,9 @@ def test_cut_as_a_replacement_becomes_active(vm, level, disks):
         array.wait_in_sync()
         array.wait_sync()
         assert wrong_sectors(array) == []
+        lost = vm.run(f"dd if={array} bs={size} count=1 iflag=direct,skip_bytes skip={sector * 512} "
+                      "status=none | tr -d f | wc -c").stdout
+        assert not done or int(lost) == 0, "it was written"
     finally:
         array.members.append(vm.disks[disks])   # to be emptied
 

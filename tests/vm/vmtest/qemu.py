@@ -66,15 +66,17 @@ def _quietest_cpu():
     return min(os.sched_getaffinity(0), key=lambda cpu: (pinned[cpu], cpu))
 
 
-def placement(accelerator):
-    """What to put before QEMU's command, by its accelerator_options().
+def placement(accelerator, cpus):
+    """What to put before QEMU's command, by its accelerator_options() and the guest's CPUs.
 
-    With one thread for all CPUs of the guest, QEMU leaves out the guest's memory barriers, though
-    its other threads are the devices. The guest then looks for what a disk has done before the disk
-    sees that it wants an interrupt, none comes, and the disk hangs: used and avail index are equal,
-    used_event is behind. On one CPU of the host its threads see each other's stores in order.
+    A thread that emulates all CPUs of the guest has no memory barriers for locked instructions, though
+    QEMU's other threads are the devices. The guest then looks for what a disk has done before the
+    disk sees that it wants an interrupt, none comes, and the disk hangs: used and avail index are
+    equal, used_event is behind. On one CPU of the host QEMU's threads see each other's stores in order.
     """
-    if "tcg,thread=single" not in accelerator:
+    if not any("tcg" in option for option in accelerator):
+        return []
+    if cpus > 1 and "tcg,thread=single" not in accelerator:
         return []
     return ["taskset", "--cpu-list", str(_quietest_cpu())]
 
@@ -91,7 +93,7 @@ class Qemu:
         self.scale = environment.time_scale
         accelerator = accelerator_options(environment.accelerator, options.icount, options.cpus,
                                           _version(binary))
-        argv = [*placement(accelerator), binary, *accelerator, "-nodefaults", "-no-user-config",
+        argv = [*placement(accelerator, options.cpus), binary, *accelerator, "-nodefaults", "-no-user-config",
                 "-display", "none", "-no-reboot", "-M", "q35", "-m", options.memory,
                 "-smp", str(options.cpus)]
         argv += ["-kernel", environment.kernel["image"], "-initrd", str(environment.initramfs)]
