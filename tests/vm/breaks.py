@@ -513,10 +513,13 @@ BREAKS = {
     "flush-leaves-out-who-failed": (
         "md.c", "\t\twhile (md_is_rdwr(mddev) && rdev->raid_disk >= 0 &&\n", "\t\twhile (0 &&\n",
         "test_acknowledged.py::test_flush_after_the_failure"),
-    "nobody-woken-by-a-stop": (
-        "md.c", "\t\tmd_update_sb(mddev, 1);\n\t\t/* writes end that have waited for that, behind ones as well */\n"
-        "\t\tmd_wakeup_thread(mddev->thread);\n", "\t\tmd_update_sb(mddev, 1);\n",
-        "test_behind.py::test_write_behind_fails_as_the_array_stops"),
+    "behind-writes-left-to-the-end-of-a-stop": (
+        "md.c", "\t\t\t */\n\t\t\tmd_bitmap_wait_behind_writes(mddev);\n", "\t\t\t */\n",
+        "test_behind.py::test_write_behind_fails_as_the_array_stops "
+        "test_behind.py::test_write_behind_is_tried_again_as_the_array_stops"),
+    "dm-raid-waits-for-superblocks": (
+        "md.c", "\t\tif (!mddev->external || mddev_is_dm(mddev)) {\n", "\t\tif (!mddev->external) {\n",
+        "test_classic.py::test_dm_raid_without_metadata_loses_a_member"),
     "one-lock-for-all-arrays": (
         "md-llbitmap-commit.c", "&llb->write_mutex", "&llb_write_mutex",
         "test_stacked.py::test_raid1_above_raid1",

@@ -220,6 +220,31 @@ def test_write_behind_fails_as_the_array_stops(vm):
     assert images[slow.path].events < images[array.members[0].path].events
 
 
+def test_write_behind_is_tried_again_as_the_array_stops(vm):
+    """With a log of bad blocks md's thread tries blocks again before it notes them, for as long as that takes;
+    the stop waits for it before it writes superblocks, and they tell."""
+    array, (_, slow) = behind_array(vm)
+    give_log(vm, array)
+    array.set("safe_mode_delay", 0)
+    write(vm, array, 4096)
+    array.flush()
+    nothing = Mapped(vm, "nothing", vm.disks[0])
+    nothing.load(nothing.bad_range(0, nothing.sectors))
+    refusing_late = (2048, slow.sectors - 2048, "delay",
+                     f"{slow.disk} 2048 0 {nothing} 2048 {HOLD} {slow.disk} 2048 0")
+    slow.load(refusing_late)
+    write(vm, array, 30 * CHUNK, pattern=0x62)
+    stop = vm.spawn(["mdadm", "--stop", array], timeout=60)
+    wait_until_in(vm, "mdadm", "do_md_stop")
+    slow.load(refusing_late)            # what is held fails, and the second try is held
+    wait_until_in(vm, f"{array.device[5:]}_raid1", "narrow_write_error")
+    wait_until_in(vm, "mdadm", "llbitmap_wait_behind_writes")
+    slow.plain()
+    stop.wait()
+    array.assemble()
+    assert array.get(f"dev-{slow.device[5:]}/bad_blocks") != ""
+
+
 def test_write_fails_and_the_one_behind_does_not(vm):
     """Then the slow member alone has it, from which nobody reads: the submitter is told when md has
     settled that with the other one."""

@@ -138,6 +138,25 @@ def test_dm_raid_keeps_its_bitmap(vm):
             vm.run(f"dd if=/dev/zero of={disk} bs=1M count=8 oflag=direct status=none")
 
 
+def test_dm_raid_without_metadata_loses_a_member(vm):
+    """Nobody is there to record it, and nothing waits for that: writes and flushes go on."""
+    disks = [str(disk) for disk in vm.disks]
+    vm.run("modprobe dm-raid && modprobe raid1")
+    for i in range(2):
+        vm.run(f"dmsetup create data{i} --table '0 131072 linear {disks[i]} 0'")
+    try:
+        vm.run("dmsetup create r --table '0 131072 raid raid1 2 0 nosync 2 "
+               "- /dev/mapper/data0 - /dev/mapper/data1'")
+        vm.run("dmsetup suspend data1 && dmsetup load data1 --table '0 131072 error' && "
+               "dmsetup resume data1")
+        for block in range(2):
+            vm.run("dd if=/dev/zero of=/dev/mapper/r bs=64k count=1 oflag=direct conv=fsync "
+                   f"seek={block} status=none", timeout=15)
+        assert re.search(r"raid1 2 AD", vm.run("dmsetup status r").stdout)
+    finally:
+        vm.run("dmsetup remove r; dmsetup remove data0 data1", check=False)
+
+
 @pytest.fixture
 def discard_failures(vm):
     """Counts the calls that tell the bitmap that a member did not discard."""
