@@ -293,10 +293,10 @@ end:	do
 		:: else
 		fi
 	   }
-#ifdef MEND_UNRECORDED
+#ifndef BUG_ENDS_UNRECORDED
 	   !blocked;
 #else
-	   /* raid1d keeps a bio that met a failure until the superblock is written; one that was not
+	   /* md's own order: raid1d keeps a bio that met a failure until the superblock is written; one that was not
 	    * sent, as its member had failed already, is not kept */
 	   !(met && blocked);
 #endif
