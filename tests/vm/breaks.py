@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -766,7 +765,7 @@ def source(name):
     """drivers/md of a break, for tests that plant more in it: patches of windows/."""
     with tempfile.TemporaryDirectory() as folder:
         md = pathlib.Path(folder) / "md"
-        shutil.copytree(planted.patched_source(), md, ignore=shutil.ignore_patterns("*.o", ".*"))
+        planted.copy_source(md)
         plant(name, md)
         yield md
 
@@ -790,15 +789,16 @@ def cases(test, environment):
 def seen_failing(name):
     """Whether the tests of a break fail; each file or test that it names must, on all its levels."""
     silent = []
-    for test in BREAKS[name][3].split():
-        with source(name) as md:
-            found = list(cases(test, {**os.environ, "LLBITMAP_MODULES": modules(name),
-                                      "MD_SRC": str(md)}))
-        print(f"{name}: {test}", *(f"{what}: {case}: {why}"[:160] for case, _, what, why in found),
-              sep="\n    ", flush=True)
-        failed = {level for _, level, what, _ in found if what == "failure"}
-        silent += [f"{test}{f' on level {level}' if level else ''}"
-                   for level in sorted({level for _, level, *_ in found} or {""}) if level not in failed]
+    with source(name) as md:
+        environment = {**os.environ, "LLBITMAP_MODULES": modules(name), "MD_SRC": str(md)}
+        for test in BREAKS[name][3].split():
+            found = list(cases(test, environment))
+            print(f"{name}: {test}", *(f"{what}: {case}: {why}"[:160] for case, _, what, why in found),
+                  sep="\n    ", flush=True)
+            failed = {level for _, level, what, _ in found if what == "failure"}
+            silent += [f"{test}{f' on level {level}' if level else ''}"
+                       for level in sorted({level for _, level, *_ in found} or {""})
+                       if level not in failed]
     if silent:
         print(f"{name}: not noticed by {', '.join(silent)}", flush=True)
     return not silent

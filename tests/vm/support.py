@@ -190,6 +190,12 @@ class Mapped:
         where = f"{self.disk} {first}"
         return first, 8, "delay", f"{where} 0 {where} 0 {where} {milliseconds}"
 
+    def refused_late(self, nothing, first, count):
+        """For load(): writes to a range wait until the next load(), and fail then, as `nothing`, from
+        nothing_works(), has them."""
+        where = f"{self.disk} {first}"
+        return first, count, "delay", f"{where} 0 {nothing} {first} {HOLD} {where} 0"
+
     @staticmethod
     def bad_range(first=AREA_BEGIN, count=AREA_SECTORS):
         """For load(): all I/O to a range fails. Flushes of the member do not, unlike with
@@ -207,6 +213,13 @@ class Mapped:
 
     def remove(self):
         self.vm.run(f"for i in 1 2 3 4 5; do dmsetup remove {self.name} && exit; sleep 1; done; exit 1")
+
+
+def nothing_works(vm):
+    """A device on which all I/O fails."""
+    device = Mapped(vm, "nothing", vm.disks[0])
+    device.fail(0, device.sectors)
+    return device
 
 
 def mapped_members(vm, count=2):

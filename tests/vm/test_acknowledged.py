@@ -5,8 +5,8 @@ write is complete."""
 import pytest
 
 from levels import cases
-from support import (HOLD, Mapped, Trace, begin_write, held, is_in, keep_active, mapped_members,
-                     wait_until)
+from support import (HOLD, Trace, begin_write, held, is_in, keep_active, mapped_members,
+                     nothing_works, wait_until)
 from vmtest import DiskOptions
 
 SECTOR = 1280               # of the array, and of each member that has it
@@ -63,12 +63,10 @@ LEVELS = cases("level", 1, long=[10])
 def test_write_in_flight_as_its_member_fails(vm, level):
     """It fails when md has thrown the member out already."""
     members = Members(vm, 2, level)
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load(nothing.bad_range(0, nothing.sectors))
+    nothing = nothing_works(vm)
     first = members.all[0]
     where = members.data + SECTOR
-    first.load((where, 8, "delay", f"{first.disk} {where} 0 {nothing} {where} {HOLD} "
-                                   f"{first.disk} {where} 0"))
+    first.load(first.refused_late(nothing, where, 8))
 
     def how(trace):
         members.done(trace, first, where, "block_bio_queue")

@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, HOLD, Mapped, Trace, begin_flush, begin_write, held,
-                     mapped_members, on_disk, states, wait_until, wait_until_in, write)
+from support import (AREA_BEGIN, HOLD, Trace, begin_flush, begin_write, held, mapped_members,
+                     nothing_works, on_disk, states, wait_until, wait_until_in, write)
 from test_bad_blocks import give_log
 from test_write import BLOCK
 from vmtest import DiskOptions
@@ -174,21 +174,14 @@ def test_write_behind_fails_late(vm):
     array, members = behind_array(vm)
     array.flush()
     slow = members[1]
-    vm.run(["dmsetup", "create", "bad", "--table", f"0 {slow.sectors} error"])
-    try:
-        minor = vm.run("dmsetup info -c --noheadings -o minor bad").stdout.strip()
-        slow.load((2048, slow.sectors - 2048, "delay",
-                   f"{slow.disk} 2048 0 /dev/dm-{minor} 2048 {HOLD} {slow.disk} 2048 0"))
-        with Trace(vm) as trace:
-            write(vm, array, 40 * CHUNK, pattern=0x63)
-            assert array.degraded() == 0
-            flush = begin_flush(vm, trace, array)
-            slow.plain()                    # what is held goes to `bad` nevertheless
-            wait_until(vm, lambda: "faulty" in array.member_state(slow))
-            flush.wait()
-    finally:
-        slow.plain()
-        vm.run("dmsetup remove bad", check=False)
+    slow.load(slow.refused_late(nothing_works(vm), 2048, slow.sectors - 2048))
+    with Trace(vm) as trace:
+        write(vm, array, 40 * CHUNK, pattern=0x63)
+        assert array.degraded() == 0
+        flush = begin_flush(vm, trace, array)
+        slow.plain()                        # what is held fails
+        wait_until(vm, lambda: "faulty" in array.member_state(slow))
+        flush.wait()
     assert trace.chunks("Daemon") == []
     assert states(array, 40, 1)[0] in ("Dirty", "NeedSync")
     array.remove(slow)
@@ -207,10 +200,8 @@ def test_write_behind_fails_as_the_array_stops(vm):
     in flight); the end of the write waits for a superblock that tells of the failure."""
     array, (_, slow) = behind_array(vm)
     array.flush()
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load(nothing.bad_range(0, nothing.sectors))
-    slow.load((2048, slow.sectors - 2048, "delay",
-               f"{slow.disk} 2048 0 {nothing} 2048 {HOLD} {slow.disk} 2048 0"))
+    nothing = nothing_works(vm)
+    slow.load(slow.refused_late(nothing, 2048, slow.sectors - 2048))
     write(vm, array, 30 * CHUNK, pattern=0x62)
     stop = vm.spawn(["chrt", "-f", "99", "mdadm", "--stop", array], timeout=60)
     wait_until_in(vm, "mdadm", "do_md_stop")
@@ -228,10 +219,8 @@ def test_write_behind_is_tried_again_as_the_array_stops(vm):
     array.set("safe_mode_delay", 0)
     write(vm, array, 4096)
     array.flush()
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load(nothing.bad_range(0, nothing.sectors))
-    refusing_late = (2048, slow.sectors - 2048, "delay",
-                     f"{slow.disk} 2048 0 {nothing} 2048 {HOLD} {slow.disk} 2048 0")
+    nothing = nothing_works(vm)
+    refusing_late = slow.refused_late(nothing, 2048, slow.sectors - 2048)
     slow.load(refusing_late)
     write(vm, array, 30 * CHUNK, pattern=0x62)
     stop = vm.spawn(["chrt", "-f", "99", "mdadm", "--stop", array], timeout=60)
@@ -252,16 +241,14 @@ def test_write_fails_and_the_one_behind_does_not(vm):
     give_log(vm, array)
     array.set("safe_mode_delay", 0)
     write(vm, array, 4096)
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load(nothing.bad_range(0, nothing.sectors))
+    nothing = nothing_works(vm)
     where = array.member_images()[0].data_offset + 20 * CHUNK
 
     def writes(member, name="block_bio_queue"):
         return [event for event in trace.recorded(name, dev=member.number)
                 if event.sector == where and "W" in event.rwbs]
 
-    first.load((where, 8, "delay", f"{first.disk} {where} 0 {nothing} {where} {HOLD} "
-                                   f"{first.disk} {where} 0"))
+    first.load(first.refused_late(nothing, where, 8))
     with lagging(slow) as gate, Trace(vm, *BLOCK) as trace:
         writer = begin_write(vm, array, 20 * CHUNK)
         wait_until(vm, lambda: writes(first) and writes(slow))

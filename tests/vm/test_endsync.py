@@ -5,8 +5,8 @@ import pytest
 
 from order import data_writes
 from levels import PARITY, cases
-from support import (HOLD, Content, Mapped, Trace, held, hot_add, keep_active, mapped_members, states,
-                     wait_until)
+from support import (HOLD, Content, Trace, held, hot_add, keep_active, mapped_members,
+                     nothing_works, states, wait_until)
 from test_bad_blocks import give_log
 from test_write import BLOCK
 from vmtest import DiskOptions
@@ -109,8 +109,7 @@ def with_unreadable_copies(vm, level, disks):
 def with_a_bad_block_behind_them(vm, level, disks):
     """It takes a while to see that the copies are unreadable; meanwhile raid10 comes to a place in
     chunk 9 of which there is one copy only."""
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load((0, nothing.sectors, "error", ""))
+    nothing = nothing_works(vm)
     array = with_unreadable_copies(vm, level, disks)
     give_log(vm, array)
     images = array.member_images()
@@ -161,8 +160,7 @@ def test_what_lies_beside_an_unreadable_block_is_synced(vm):
     make_unequal(vm, array, 8)
     first, lost = 8 * CHUNK, 8 * CHUNK + 40
     where = array.member_images()[0].data_offset + lost
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load(nothing.bad_range(0, nothing.sectors))
+    nothing = nothing_works(vm)
     for member in members:          # only reads fail
         disk = f"{member.disk} {where} 0"
         member.load((where, 8, "delay", f"{nothing} {where} 0 {disk} {disk}"))
@@ -186,8 +184,7 @@ def test_write_of_a_sync_fails_and_is_not_looked_at_yet(vm):
     """raid10's thread writes superblocks when the sync ends and the daemon cleans: the member that
     fails for it afterwards would be taken back by the bitmap, without the chunk. raid1 does not call
     a sync done before its thread has looked."""
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load((0, nothing.sectors, "error", ""))
+    nothing = nothing_works(vm)
     members = mapped_members(vm, 4)
     array = vm.create_array(level=10, disks=4, members=members, size=65536)
     content = Content(array, mib=4)

@@ -4,7 +4,7 @@ that says that it has not, or it does not join."""
 import pytest
 
 from levels import cases
-from support import HOLD, Content, Mapped, Trace, keep_active, mapped_members, wait_until
+from support import HOLD, Content, Trace, keep_active, mapped_members, nothing_works, wait_until
 from test_bad_blocks import bad_blocks, give_log
 from vmtest import DiskOptions
 
@@ -101,8 +101,7 @@ def test_no_replacement_where_no_copy_can_be_read(vm, slot):
 def test_new_member_that_fails_the_second_try(vm, replaced):
     """It was read page by page then; without a log the new member has to go."""
     array, content, new, data = array_with(vm, log=False)
-    nothing = Mapped(vm, "nothing", vm.disks[0])
-    nothing.load((0, nothing.sectors, "error", ""))
+    nothing = nothing_works(vm)
     first, second = array.members[:2]
     where = data + PAGE
     first.load((where, 8, "delay", f"{nothing} 0 {HOLD} {first.disk} {where} 0"))

@@ -7,7 +7,7 @@ superblock says of it until then is what a power cut makes of it.
 import pytest
 
 from levels import PARITY, cases, width, wrong_sectors
-from support import HOLD, Content, Mapped, Trace, is_in, mapped_members, reboot, wait_until
+from support import HOLD, Content, Mapped, Trace, is_in, mapped_members, nothing_works, reboot, wait_until
 from test_bad_blocks import give_log, move_log
 from vmtest import DiskOptions
 from vmtest.geometry import Layout
@@ -39,8 +39,7 @@ class Recovery:
 
     def __init__(self, vm, level, disks):
         self.vm = vm
-        self.nothing = Mapped(vm, "nothing", vm.disks[0])
-        self.nothing.load(self.nothing.bad_range(0, self.nothing.sectors))
+        self.nothing = nothing_works(vm)
         self.hole = Mapped(vm, "hole", vm.disks[0])
         # raid10 would use the log of a member that mdadm adds, which lies outside the area
         spares = int(level == 10)

@@ -25,6 +25,11 @@ def patched_source():
     return pathlib.Path(os.environ.get("MD_SRC") or run_tool(BUILD / "patched-source"))
 
 
+def copy_source(md):
+    """A copy of patched_source(), for planting."""
+    shutil.copytree(patched_source(), md, ignore=shutil.ignore_patterns("*.o", ".*"))
+
+
 def apply(md, patch, *options):
     """Applies a patch of drivers/md. HarnessError: it does not fit."""
     top = md.parent.parent
@@ -59,7 +64,7 @@ def modules(kind, name, plant, headers=""):
             tempfile.TemporaryDirectory(dir=cache) as temporary:
         fcntl.flock(lock, fcntl.LOCK_EX)
         md = pathlib.Path(temporary) / "drivers" / "md"
-        shutil.copytree(patched_source(), md, ignore=shutil.ignore_patterns("*.o", ".*"))
+        copy_source(md)
         plant(md)
         out = cache / f"{name}-{_digest(md, headers)}"
         if not out.exists():
