@@ -28,7 +28,7 @@ check-long: modules all test-helpers ## the tests that make check has no time fo
 check-vm: modules all test-helpers ## run the tests that need a VM
 	$(Q)$(PYTEST) $(PARALLEL) tests/vm $(PYTEST_ARGS)
 
-breaks: modules all test-helpers ## take one mend out of the kernel at a time: tests must fail (NAME=...; all: hours)
+breaks: modules all test-helpers ## take one mend out of the kernel at a time: tests must fail (NAME=...; all: hours, resumable)
 	$(Q)$(PYTHON) tests/vm/breaks.py $(NAME)
 
 crash: modules all test-helpers ## 10 000 crash states, resumable (STATES=, SEED=, LEVEL=5, DURING=re_add, BROKEN=)

@@ -1,14 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""usage: tests/vm/breaks.py [--list] [--build-only] [NAME...]
+"""usage: tests/vm/breaks.py [--list] [--build-only] [--again] [NAME...]
 
 Proves that tests can fail: builds the md modules with one mend taken out at a time (of the patched
 drivers/md, or of the one in MD_SRC) and runs the tests that are there for it, which must fail: of
 each test some case, on each level that it has. Exit status 1 if any of them passes. The table of
 tests/vm/PITFALLS.md names these breaks.
+
+All of them take hours: what came of each test stands in build/breaks/progress.json, and the same
+command goes on after Ctrl-C. It is done again once the modules, the test's file or what the tests
+share are others.
 """
 import argparse
 import contextlib
+import hashlib
+import json
 import os
 import pathlib
 import subprocess
@@ -17,7 +23,8 @@ import tempfile
 from xml.etree import ElementTree
 
 from vmtest import planted
-from vmtest.environment import TOP, VM_DIR
+from vmtest.campaign import interruptible, keep
+from vmtest.environment import TOP, VM_DIR, build_dir
 
 # name: (file, text in it, what stands there instead, tests)
 BREAKS = {
@@ -786,13 +793,43 @@ def cases(test, environment):
                "" if outcome is None else (outcome.get("message") or "").partition("\n")[0])
 
 
-def seen_failing(name):
+class Record:
+    """What came of each test of each break, for as long as what it is made from is the same."""
+
+    def __init__(self, again=False):
+        self.path = build_dir() / "breaks" / "progress.json"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.again = again
+        self.done = json.loads(self.path.read_text(encoding="utf-8")) if self.path.exists() else {}
+
+    def cases(self, name, test, environment):
+        """cases() of a test of a break, run only if that is not known."""
+        key, old = key_of(test, environment["LLBITMAP_MODULES"]), self.done.get(f"{name} {test}")
+        if old and old["key"] == key and not self.again:
+            return old["cases"]
+        found = list(cases(test, environment))
+        self.done[f"{name} {test}"] = {"key": key, "cases": found}
+        keep(self.path, self.done)
+        return found
+
+
+def key_of(test, modules_dir):
+    """Of all that a test's outcome depends on; the directory of modules has their content in its name."""
+    digest = hashlib.sha256(pathlib.Path(modules_dir).name.encode())
+    shared = [file for file in sorted((*VM_DIR.glob("*.py"), *VM_DIR.glob("vmtest/*.py")))
+              if not file.name.startswith(("test_", "breaks"))]
+    for file in (VM_DIR / test.partition("::")[0], *shared):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def seen_failing(name, record):
     """Whether the tests of a break fail; each file or test that it names must, on all its levels."""
     silent = []
     with source(name) as md:
         environment = {**os.environ, "LLBITMAP_MODULES": modules(name), "MD_SRC": str(md)}
         for test in BREAKS[name][3].split():
-            found = list(cases(test, environment))
+            found = record.cases(name, test, environment)
             print(f"{name}: {test}", *(f"{what}: {case}: {why}"[:160] for case, _, what, why in found),
                   sep="\n    ", flush=True)
             failed = {level for _, level, what, _ in found if what == "failure"}
@@ -804,11 +841,20 @@ def seen_failing(name):
     return not silent
 
 
+def all_seen(names, record):
+    """The exit status, once all of them were tried."""
+    silent = [name for name in names if not seen_failing(name, record)]
+    print(f"{len(names)} breaks, {len(names) - len(silent)} seen"
+          + (f"; not noticed: {' '.join(silent)}" if silent else ""))
+    return 1 if silent else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[1])
     parser.add_argument("names", nargs="*", metavar="NAME")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--build-only", action="store_true", help="for a later run")
+    parser.add_argument("--again", action="store_true", help="also what is known already")
     options = parser.parse_args()
     if options.list:
         print("\n".join(BREAKS))
@@ -818,10 +864,7 @@ def main():
         for name in names:
             modules(name)
         return 0
-    silent = [name for name in names if not seen_failing(name)]
-    if silent:
-        print("not noticed:", *silent)
-    return 1 if silent else 0
+    return interruptible(lambda: all_seen(names, Record(options.again)))
 
 
 if __name__ == "__main__":
