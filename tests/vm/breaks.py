@@ -519,6 +519,12 @@ BREAKS = {
     "flush-leaves-out-who-failed": (
         "md.c", "\t\twhile (md_is_rdwr(mddev) && rdev->raid_disk >= 0 &&\n", "\t\twhile (0 &&\n",
         "test_acknowledged.py::test_flush_after_the_failure"),
+    "write-goes-with-its-flush": (
+        "md.c", "\tif (bio_sectors(bio))\n\t\tbio = md_alloc_flush(", "\tif (0)\n\t\tbio = md_alloc_flush(",
+        "test_preflush.py::test_commit_comes_after_its_flush",
+        ("md.c", "\t\tsubmit_bio(new);\n\t}\n\n\tbio_endio(bio);\n\treturn true;\n",
+         "\t\tsubmit_bio(new);\n\t}\n\n\tif (!bio_sectors(bio)) {\n\t\tbio_endio(bio);\n\t\treturn true;\n\t}\n"
+         "\tbio->bi_opf &= ~REQ_PREFLUSH;\n\treturn false;\n")),
     "behind-writes-left-to-the-end-of-a-stop": (
         "md.c", "\t\t\t */\n\t\t\tmd_bitmap_wait_behind_writes(mddev);\n", "\t\t\t */\n",
         "test_behind.py::test_write_behind_fails_as_the_array_stops "
