@@ -525,6 +525,24 @@ BREAKS = {
         ("md.c", "\t\tsubmit_bio(new);\n\t}\n\n\tbio_endio(bio);\n\treturn true;\n",
          "\t\tsubmit_bio(new);\n\t}\n\n\tif (!bio_sectors(bio)) {\n\t\tbio_endio(bio);\n\t\treturn true;\n\t}\n"
          "\tbio->bi_opf &= ~REQ_PREFLUSH;\n\treturn false;\n")),
+    "flush-errors-dropped": (
+        "md.c", "\tif (bio->bi_status && bio->bi_status != BLK_STS_NOTSUPP) {", "\tif (0) {",
+        "test_acknowledged.py::test_member_that_cannot_flush test_acknowledged.py::test_nobody_can_flush"),
+    "failed-flush-completes-at-once": (
+        "md.c", "\twhile (md_is_rdwr(mddev) && test_bit(Blocked, &rdev->flags)) {", "\twhile (0) {",
+        "test_acknowledged.py::test_member_that_cannot_flush"),
+    "second-try-without-fua": (
+        "raid1.c", "REQ_OP_WRITE | (wbio->bi_opf & REQ_FUA);", "REQ_OP_WRITE;",
+        "test_acknowledged.py::test_second_try_is_as_durable",
+        ("raid10.c", "REQ_OP_WRITE | (wbio->bi_opf & REQ_FUA);", "REQ_OP_WRITE;")),
+    "nowait-sleeps-for-a-member": (
+        "raid10.c", "r10_bio, bio->bi_opf & REQ_NOWAIT)) {", "r10_bio, false)) {",
+        "test_write.py::test_nowait_and_a_blocked_member[10]"),
+    "nowait-keeps-the-member": (
+        "raid1.c", "\t\t\trdev_dec_pending(blocked_rdev, mddev);\n\t\t\tbio_wouldblock_error(bio);",
+        "\t\t\tbio_wouldblock_error(bio);", "test_write.py::test_nowait_and_a_blocked_member",
+        ("raid10.c", "\t\t\trdev_dec_pending(blocked_rdev, mddev);\n\t\t\treturn false;",
+         "\t\t\treturn false;")),
     "behind-writes-left-to-the-end-of-a-stop": (
         "md.c", "\t\t\t */\n\t\t\tmd_bitmap_wait_behind_writes(mddev);\n", "\t\t\t */\n",
         "test_behind.py::test_write_behind_fails_as_the_array_stops "

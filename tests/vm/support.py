@@ -196,6 +196,12 @@ class Mapped:
         where = f"{self.disk} {first}"
         return first, count, "delay", f"{where} 0 {nothing} {first} {HOLD} {where} 0"
 
+    def bad_flush(self):
+        """For load(): all flushes of the member fail, and so would writes to its last sectors, which no
+        array should have."""
+        first = self.sectors - 8
+        return first, 8, "flakey", f"{self.disk} {first} 0 3600 1 error_writes"
+
     @staticmethod
     def bad_range(first=AREA_BEGIN, count=AREA_SECTORS):
         """For load(): all I/O to a range fails. Flushes of the member do not, unlike with

@@ -7,6 +7,7 @@ import pytest
 from levels import cases
 from support import (HOLD, Trace, begin_write, held, is_in, keep_active, mapped_members,
                      nothing_works, wait_until)
+from test_bad_blocks import bad_blocks, give_log
 from vmtest import DiskOptions
 
 SECTOR = 1280               # of the array, and of each member that has it
@@ -160,3 +161,81 @@ def test_flush_after_the_failure(vm, level, disks):
         flush.wait()
         assert flushed()
     assert told == [], "acknowledged before a superblock tells of the failure"
+
+
+def flushed(trace):
+    """The flushes of the array that are complete."""
+    return [event for event in trace.recorded("block_bio_complete", dev="9,0")
+            if event.rwbs.startswith("F")]
+
+
+@cases("level, disks", (1, 2), long=[(10, 2), (5, 3), (6, 4)])
+def test_member_that_cannot_flush(vm, level, disks):
+    """What it had in its cache may be lost with the power; it is out, and the superblocks tell, before
+    anybody hears that all of that is durable."""
+    members = Members(vm, disks, level)
+    failing, *others = members.all
+    with held(others, SUPER, 8) as gate, Trace(vm, *BLOCK) as trace:
+        failing.load(failing.bad_flush())
+        flush = vm.spawn(["sync", members.array])
+        wait_until(vm, lambda: flushed(trace) or
+                   writes(trace, "block_bio_queue", others[0].number, SUPER))
+        told = flushed(trace)
+        gate.open()
+        flush.wait()
+        assert flushed(trace)
+    assert told == [], "acknowledged before a superblock tells of the failure"
+    assert "faulty" in members.array.member_state(failing)
+    failing.plain()
+    members.array.remove(failing)           # nothing of the flush holds it
+    members.array.re_add(failing)
+    members.array.wait_in_sync()
+    members.array.wait_sync()
+    assert members.array.degraded() == 0
+
+
+@cases("level, disks, bitmap", (1, 2, "lockless"), (0, 2, "none"),
+       long=[(10, 2, "lockless"), (5, 3, "lockless"), (6, 4, "lockless")])
+def test_nobody_can_flush(vm, level, disks, bitmap):
+    """Then who asked for it has to know."""
+    members = mapped_members(vm, disks)
+    array = vm.create_array(level=level, disks=disks, members=members, bitmap=bitmap, size=16384)
+    if bitmap != "none":
+        keep_active(vm, array, SECTOR)
+    vm.run(["sync", array])
+    for member in members:
+        member.load(member.bad_flush())
+    result = vm.run(["sync", array], check=False)
+    assert "Input/output error" in result.stderr
+
+
+@cases("level, behind", (1, False), long=[(1, True), (10, False)])
+def test_second_try_is_as_durable(vm, level, behind):
+    """With a log of bad blocks, md tries again what a member failed, sector by sector."""
+    members = mapped_members(vm, 2)
+    first, failing = members
+    array = vm.create_array(level=level, disks=2, size=16384,
+                            members=[first, *["--write-mostly"] * behind, failing],
+                            extra=["--write-behind=10"] * behind)
+    give_log(vm, array)
+    keep_active(vm, array, SECTOR)
+    where = array.member_images()[0].data_offset + SECTOR
+    failing.load(failing.refused_late(nothing_works(vm), where, 8))
+
+    def tries():
+        return [event for event in trace.recorded("block_bio_queue", dev=failing.number)
+                if where <= event.sector < where + 8 and "W" in event.rwbs]
+
+    with Trace(vm, *BLOCK) as trace:
+        writer = vm.spawn(f"head -c 4096 /dev/zero | tr '\\0' A | dd of={array} bs=4096 count=1 "
+                          f"seek={SECTOR * 512} oflag=direct,dsync,seek_bytes iflag=fullblock "
+                          "conv=notrunc status=none")
+        wait_until(vm, tries)
+        failing.plain()                     # what is held fails
+        writer.wait()
+        wait_until(vm, lambda: len(tries()) == 9)
+        flags = [event.rwbs for event in tries()]
+    assert all(rwbs.startswith("WF") for rwbs in flags), "the second try may stay in a cache"
+    assert bad_blocks(array, failing) == [""]
+    assert "in_sync" in array.member_state(failing)
+    assert array.unequal() == []

@@ -430,3 +430,23 @@ def test_nowait(vm, level, disks):
     assert states(array, 10, 1) == ["Clean"]
     write(vm, array, sector)
     assert nowait(vm, array, sector + 8) == "4096"
+
+
+@LEVELS
+def test_nowait_and_a_blocked_member(vm, level):
+    """Until somebody says that it is not, which is longer than while its failure is recorded."""
+    array = vm.create_array(level=level, disks=2)
+    keep_active(vm, array)
+    member = array.members[1]
+    state = f"dev-{str(member).rpartition('/')[2]}/state"
+    array.set(state, "blocked")
+    writer = vm.spawn(["python3", "-c", NOWAIT, array, 0])
+    wait_until(vm, lambda: writer.output()[0] or
+               "md_wait_for_blocked_rdev+" in vm.run("cat /proc/[0-9]*/stack", check=False).stdout)
+    told = writer.output()[0].strip()
+    array.set(state, "-blocked")
+    writer.wait()
+    assert told == "EAGAIN"
+    assert nowait(vm, array, 0) == "4096"
+    array.fail(member)                                  # and nothing of the refused write holds it
+    wait_until(vm, lambda: vm.run(["mdadm", array, "--remove", member], check=False).rc == 0)
