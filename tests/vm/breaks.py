@@ -171,8 +171,7 @@ BREAKS = {
         ("raid5.c", "\t\t\t\tset_bit(Blocked, &rdev->flags);\n\t\t\t\tset_bit(Faulty,",
          "\t\t\t\tset_bit(Faulty,")),
     "stripes-go-past-a-blocked-member": (
-        "raid5.c", "\treturn rdev && test_bit(Faulty, &rdev->flags) &&\n"
-        "\t       test_bit(Blocked, &rdev->flags);", "\treturn false;",
+        "raid5.c", "\t\tif (rdev && unlikely(rdev_failure_unrecorded(rdev)) &&\n", "\t\tif (0 &&\n",
         "test_members.py::test_cut_as_a_replacement_becomes_active[5-3] "
         "test_members.py::test_cut_as_a_replacement_becomes_active[6-4]"),
     "events-cleared-ahead": (
@@ -544,9 +543,22 @@ BREAKS = {
         ("raid10.c", "\t\t\trdev_dec_pending(blocked_rdev, mddev);\n\t\t\treturn false;",
          "\t\t\treturn false;")),
     "behind-writes-left-to-the-end-of-a-stop": (
-        "md.c", "\t\t\t */\n\t\t\tmd_bitmap_wait_behind_writes(mddev);\n", "\t\t\t */\n",
+        "md.c", "\tmd_bitmap_wait_behind_writes(mddev);\n\tif (quiesce) {\n",
+        "\tif (!quiesce)\n\t\tmd_bitmap_wait_behind_writes(mddev);\n\tif (quiesce) {\n",
         "test_behind.py::test_write_behind_fails_as_the_array_stops "
         "test_behind.py::test_write_behind_is_tried_again_as_the_array_stops"),
+    "behind-writes-left-to-the-end-of-a-bitmap": (
+        "md.c", "\tmd_wait_for_writes(mddev, false);\n\tif (mddev->bitmap &&", "\tif (mddev->bitmap &&",
+        "test_behind.py::test_write_behind_fails_as_the_bitmap_goes"),
+    "behind-writes-left-to-the-end-of-a-level": (
+        "md.c", "\tmd_wait_for_writes(mddev, false);\n\trdev_for_each(", "\trdev_for_each(",
+        "test_behind.py::test_write_behind_fails_as_the_level_changes"),
+    "thread-waits-for-write-behind": (
+        "raid1.c", "\t\tif (!err_path) {\n\t\t\tmddev_add_trace_msg", "\t\tif (true) {\n\t\t\tmddev_add_trace_msg",
+        "test_behind.py::test_read_again_while_a_write_behind_fails"),
+    "behind-a-read-that-was-put-off": (
+        "raid1.c", "\t\t\t    list_empty(&conf->behind_read_list) &&\n", "",
+        "test_behind.py::test_read_again_while_a_write_behind_fails"),
     "dm-raid-waits-for-superblocks": (
         "md.c", "\t\tif (!mddev->external || mddev_is_dm(mddev)) {\n", "\t\tif (!mddev->external) {\n",
         "test_classic.py::test_dm_raid_without_metadata_loses_a_member"),

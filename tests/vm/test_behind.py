@@ -8,7 +8,8 @@ import struct
 
 import pytest
 
-from support import (AREA_BEGIN, HOLD, Trace, begin_flush, begin_write, held, mapped_members,
+from levels import cases
+from support import (AREA_BEGIN, HOLD, Content, Trace, begin_flush, begin_write, held, is_in, mapped_members,
                      nothing_works, on_disk, states, wait_until, wait_until_in, write)
 from test_bad_blocks import give_log
 from test_write import BLOCK
@@ -18,11 +19,12 @@ CHUNK = 128
 pytestmark = pytest.mark.vm(disks=3, cpus=1, disk=DiskOptions(size="96M"))
 
 
-def behind_array(vm, backlog=100, count=2, **options):
-    """RAID1 whose last member is write-mostly, as mdadm makes it; the members are mapped ones."""
+def behind_array(vm, backlog=100, count=2, words=(), **options):
+    """RAID1 whose last member is write-mostly, as mdadm makes it; the members are mapped ones. `words` are
+    for all of them."""
     members = mapped_members(vm, count)
     array = vm.create_array(level=1, disks=count, size=65536,
-                            members=[*members[:-1], "--write-mostly", members[-1]],
+                            members=[*words, *members[:-1], "--write-mostly", members[-1]],
                             extra=(f"--write-behind={backlog}",), **options)
     assert "write_mostly" in array.member_state(members[-1])
     array.set("safe_mode_delay", 0)
@@ -146,6 +148,48 @@ def test_reader_does_not_wait_for_ever(vm):
     assert done < told, "it went behind"
 
 
+def test_read_again_while_a_write_behind_fails(vm):
+    """Where the first member failed for it, and the second has a bad block, only the slow one can serve a
+    read. md's thread does that, and must not wait for what is behind, as it ends that, too; but nothing
+    gets behind meanwhile."""
+    array, (first, second, slow) = behind_array(vm, count=3, words=["--failfast"])
+    nothing = nothing_works(vm)
+    give_log(vm, array)
+    array.set("safe_mode_delay", 0)
+    content = Content(array)
+    content.write(10 * CHUNK, pattern=0x65)
+    array.flush()
+    data = array.member_images()[0].data_offset
+    array.set(f"dev-{second.device[5:]}/bad_blocks", f"{data + 10 * CHUNK} 8")
+    array.set("sync_action", "frozen")      # or md suspends the array for the member that failed
+    first.fail(data + 10 * CHUNK, 8)
+    slow.load(slow.refused_late(nothing, 2048, slow.sectors - 2048))
+
+    def thread_waits():
+        return is_in(vm, f"{array.device[5:]}_raid1", "llbitmap_wait_behind_writes")
+
+    with Trace(vm, *BLOCK) as trace:
+        content.write(20 * CHUNK, pattern=0x66)
+        reader = vm.spawn(f"dd if={array} of=/dev/null bs=4096 count=1 skip={10 * CHUNK * 512} "
+                          "iflag=direct,skip_bytes status=none", timeout=15)
+        wait_until(vm, lambda: "faulty" in array.member_state(first))
+        # md's thread has chosen the slow one: it goes on with superblocks, or waits
+        wait_until(vm, lambda: "blocked" not in array.member_state(first) or thread_waits())
+        writer = begin_write(vm, array, 40 * CHUNK)
+        wait_until(vm, lambda: thread_waits() or
+                   [event for event in trace.recorded("block_bio_queue", dev=slow.number)
+                    if event.sector == data + 40 * CHUNK])
+        slow.plain()                            # what is held fails, and the second try does not
+        reader.wait()
+        writer.wait()
+    told, = [event.time for event in trace.events("block_bio_complete", dev="9,0")
+             if event.sector == 40 * CHUNK]
+    done, = [event.time for event in trace.events("block_bio_complete", dev=slow.number)
+             if event.sector == data + 40 * CHUNK][-1:]
+    assert done < told, "it went behind"
+    assert content.wrong() == []
+
+
 def test_stop_waits_for_a_write_behind(vm):
     """As a whole: the last state on disk is Clean, and true."""
     array, members = behind_array(vm)
@@ -209,6 +253,41 @@ def test_write_behind_fails_as_the_array_stops(vm):
     stop.wait()
     images = {image.path: image for image in array.member_images()}
     assert images[slow.path].events < images[array.members[0].path].events
+
+
+def fails_as_somebody_waits(vm, array, slow, name, command):
+    """A write-behind write to the slow member, while the command waits for it with the array's lock."""
+    array.stop()
+    array.assemble(extra=["--update=no-bbl"])       # a classic bitmap leaves the logs of bad blocks on
+    array.set("safe_mode_delay", 0)
+    write(vm, array, 4096)
+    slow.load(slow.refused_late(nothing_works(vm), 2048, slow.sectors - 2048))
+    write(vm, array, 30 * CHUNK, pattern=0x62)
+    process = vm.spawn(command, timeout=15)
+    wait_until(vm, lambda: any(is_in(vm, name, f"{kind}bitmap_{what}") for kind in ("", "ll")
+                               for what in ("wait_behind_writes", "destroy")))
+    slow.plain()                        # what is held fails
+    process.wait()
+    assert "faulty" in array.member_state(slow)
+    images = {image.path: image for image in array.member_images()}
+    assert images[slow.path].events < images[array.members[0].path].events
+
+
+@cases("bitmap", "lockless", long=["internal"])
+def test_write_behind_fails_as_the_bitmap_goes(vm, bitmap):
+    """Whoever takes it away has the lock, too."""
+    array, (_, slow) = behind_array(vm, bitmap=bitmap)
+    fails_as_somebody_waits(vm, array, slow, "mdadm", ["mdadm", "--grow", "--bitmap=none", array])
+    assert "[none]" in array.get("bitmap_type")
+
+
+def test_write_behind_fails_as_the_level_changes(vm):
+    """As it does here, with a bitmap of the kind that another level can go on with."""
+    array, (_, slow) = behind_array(vm, bitmap="internal")
+    vm.run("modprobe raid456")
+    fails_as_somebody_waits(vm, array, slow, "tee", f"echo raid5 | tee {array.sysfs}/level")
+    assert array.get("level") == "raid5"
+    assert array.degraded() == 1
 
 
 def test_write_behind_is_tried_again_as_the_array_stops(vm):
