@@ -516,20 +516,17 @@ BREAKS = {
         "raid1.c", "\t\t    !test_bit(R1BIO_WriteError, &r1_bio->state) &&\n", "",
         "test_behind.py::test_write_fails_and_the_one_behind_does_not"),
     "flush-leaves-out-who-failed": (
-        "md.c", "\t\twhile (md_is_rdwr(mddev) && rdev->raid_disk >= 0 &&\n", "\t\twhile (0 &&\n",
+        "md.c", "\t\treturn md_is_rdwr(rdev->mddev) && rdev_failure_unrecorded(rdev);", "\t\treturn false;",
         "test_acknowledged.py::test_flush_after_the_failure"),
     "write-goes-with-its-flush": (
-        "md.c", "\tif (bio_sectors(bio))\n\t\tbio = md_alloc_flush(", "\tif (0)\n\t\tbio = md_alloc_flush(",
-        "test_preflush.py::test_commit_comes_after_its_flush",
-        ("md.c", "\t\tsubmit_bio(new);\n\t}\n\n\tbio_endio(bio);\n\treturn true;\n",
-         "\t\tsubmit_bio(new);\n\t}\n\n\tif (!bio_sectors(bio)) {\n\t\tbio_endio(bio);\n\t\treturn true;\n\t}\n"
-         "\tbio->bi_opf &= ~REQ_PREFLUSH;\n\treturn false;\n")),
+        "md.c", "\t\tif (parent == bio && bio_sectors(bio))\n", "\t\tif (0)\n",
+        "test_preflush.py::test_commit_comes_after_its_flush"),
     "flush-errors-dropped": (
         "md.c", "\tif (bio->bi_status && bio->bi_status != BLK_STS_NOTSUPP) {", "\tif (0) {",
         "test_acknowledged.py::test_member_that_cannot_flush test_acknowledged.py::test_nobody_can_flush"),
     "failed-flush-completes-at-once": (
-        "md.c", "\twhile (md_is_rdwr(mddev) && test_bit(Blocked, &rdev->flags)) {", "\twhile (0) {",
-        "test_acknowledged.py::test_member_that_cannot_flush"),
+        "md.c", "\twhile (md_is_rdwr(mddev) && rdev_failure_unrecorded(rdev) &&\n", "\twhile (0 &&\n",
+        "test_acknowledged.py::test_member_that_cannot_flush test_acknowledged.py::test_flush_after_the_failure"),
     "second-try-without-fua": (
         "raid1.c", "REQ_OP_WRITE | (wbio->bi_opf & REQ_FUA);", "REQ_OP_WRITE;",
         "test_acknowledged.py::test_second_try_is_as_durable",

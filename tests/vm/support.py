@@ -518,6 +518,11 @@ def is_in(vm, command, function):
     return f" {function}+" in vm.run(f"cat /proc/$(pgrep -x {command})/stack", check=False).stdout
 
 
+def somebody_is_in(vm, function):
+    """As is_in(), whoever it is, a worker of the kernel for example."""
+    return f" {function}+" in vm.run("cat /proc/[0-9]*/stack", check=False).stdout
+
+
 def wait_until_in(vm, command, function):
     wait_until(vm, lambda: is_in(vm, command, function))
 

@@ -6,7 +6,7 @@ import pytest
 
 from levels import cases
 from support import (HOLD, Trace, begin_write, held, is_in, keep_active, mapped_members,
-                     nothing_works, wait_until)
+                     nothing_works, somebody_is_in, wait_until)
 from test_bad_blocks import bad_blocks, give_log
 from vmtest import DiskOptions
 
@@ -155,7 +155,7 @@ def test_flush_after_the_failure(vm, level, disks):
         members.done(trace, others[0], SUPER, "block_bio_queue")
         failed.wait()
         flush = vm.spawn(["sync", members.array])
-        wait_until(vm, lambda: flushed() or is_in(vm, "sync", "md_wait_for_blocked_rdev"))
+        wait_until(vm, lambda: flushed() or somebody_is_in(vm, "md_flush_failed"))
         told = flushed()
         gate.open()
         flush.wait()

@@ -6,7 +6,8 @@ import pytest
 from levels import EACH_LEVEL_WHOLE, cases, first_sector, width
 from order import check_order, data_writes
 from support import (ReadyWriter, Trace, begin_flush, begin_write, delayed, discard, disk_prefix,
-                     errno_of, held, keep_active, mapped_members, on_disk, states, wait_until, write)
+                     errno_of, held, keep_active, mapped_members, on_disk, somebody_is_in, states,
+                     wait_until, write)
 from vmtest import DiskOptions
 
 pytestmark = pytest.mark.vm(disks=4, cpus=1, disk=DiskOptions(size="128M"))
@@ -442,7 +443,7 @@ def test_nowait_and_a_blocked_member(vm, level):
     array.set(state, "blocked")
     writer = vm.spawn(["python3", "-c", NOWAIT, array, 0])
     wait_until(vm, lambda: writer.output()[0] or
-               "md_wait_for_blocked_rdev+" in vm.run("cat /proc/[0-9]*/stack", check=False).stdout)
+               somebody_is_in(vm, "md_wait_for_blocked_rdev"))
     told = writer.output()[0].strip()
     array.set(state, "-blocked")
     writer.wait()
