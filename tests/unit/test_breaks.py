@@ -2,6 +2,7 @@
 """tests/vm/breaks.py keeps up with the kernel code, the tests, and the table of pitfalls."""
 import functools
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -37,6 +38,29 @@ def test_its_tests_exist(name):
         text = (VM_TESTS / file).read_text(encoding="utf-8")
         name = function.partition("[")[0] or r"test_\w+"
         assert re.search(rf"^def {name}\(", text, re.MULTILINE), test
+
+
+FAILS_TWICE = """
+import pytest
+
+@pytest.fixture
+def end():
+    yield
+    assert False, "its end"
+
+@pytest.mark.parametrize("level", [5])
+def test_it(end, level):
+    assert False, "the test"
+"""
+
+
+def test_level_of_a_case_whose_end_fails_as_well(tmp_path):
+    """A panic does that. pytest reports it twice then."""
+    test = tmp_path / "test_it.py"
+    test.write_text(FAILS_TWICE, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(VM_TESTS), "PYTEST_ADDOPTS": "-p vmtest.plugin"}
+    assert [(level, what) for _, level, what, _ in breaks.cases(test, environment)] == \
+        [("5", "failure"), ("5", "error")]
 
 
 PLANTED = sorted([*(VM_TESTS / "bugs").glob("*.patch"),

@@ -816,12 +816,14 @@ def cases(test, environment):
         report = pathlib.Path(folder) / "report.xml"
         subprocess.run([sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", VM_DIR / test],
                        env=environment, cwd=TOP, check=False, stdout=subprocess.DEVNULL)
-        found = ElementTree.parse(report).iter("testcase") if report.exists() else ()
+        found = list(ElementTree.parse(report).iter("testcase")) if report.exists() else []
+    # a case that failed and whose end failed is there twice, with its properties only once
+    levels = {case.get("name"): level.get("value") for case in found
+              for level in case.iterfind("properties/property[@name='level']")}
     for case in found:
-        level = case.find("properties/property[@name='level']")
         # a VM that does not come up, or a fixture that fails, has not looked at anything
         outcome = next((one for one in case if one.tag in ("error", "failure", "skipped")), None)
-        yield (case.get("name"), "" if level is None else level.get("value"),
+        yield (case.get("name"), levels.get(case.get("name"), ""),
                "passed" if outcome is None else outcome.tag,
                "" if outcome is None else (outcome.get("message") or "").partition("\n")[0])
 
