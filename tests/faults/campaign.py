@@ -4,9 +4,9 @@
 
 First a run of the phase in which only what it reaches is counted, then one for each time that it
 reaches a point, on the same array. A phase of a level is a piece of work, and so is each group of
-tests with failing devices; pieces that are done are in build/faults/progress.json, and the same
-command goes on after Ctrl-C. The seed chooses what comes after each fault: the array goes on, is
-stopped, or the power is cut.
+tests with failing devices; each ends with the verdict of the audit that watched it. Pieces that are
+done are in build/faults/progress.json, and the same command goes on after Ctrl-C. The seed chooses
+what comes after each fault: the array goes on, is stopped, or the power is cut.
 
 A fault whose call was not reached this time is reported, and is no run.
 
@@ -25,7 +25,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 TESTS = HERE.parent
 sys.path.insert(0, str(TESTS / "vm"))       # faultpoints knows what else it needs
 
-from faultpoints import phases, plan, run
+from faultpoints import bugs, phases, plan, run
+from faultpoints.stage import Fault
 from vmtest import Environment
 from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import build_dir
@@ -58,6 +59,7 @@ class Campaign:
         self.directories = Directories()
         self.runner = run.Runner(Environment(), self.directories.take("faults"), modules)
         self.bad = rounds.sum("wrong") > 0
+        self.noticed = False        # the bug that was asked for
 
     # -- pieces ------------------------------------------------------------------------------------
 
@@ -79,7 +81,7 @@ class Campaign:
         return plan.faults_of(self.runner, self.points, level, name, rng)
 
     def devices(self, name, level, rng):
-        self.runner.drop()
+        self.runner.drop()                  # what its audit saw was judged with the piece before
         started = time.monotonic()
         done = subprocess.run(
             ["/usr/bin/python3", "-m", "pytest", "-q", "-m", "long or not long",
@@ -98,25 +100,30 @@ class Campaign:
             tally.note(report)
             if report.wrong or report.missed or self.options.verbose:
                 print(report, flush=True)
-            if tally.wrong and self.options.broken:
+            if self.is_it(report.wrong):
                 break
+        said = self.runner.verdict()
+        tally.wrong += len(said)
+        print(*(f"    WRONG: {text}\n" for text in said), sep="", end="", flush=True)
+        self.is_it(said)
         self.rounds.add(piece=name, level=level, **tally.fields())
         where = f"RAID{level} " if level else ""
         print(f"{where}{name}: {tally} ({time.monotonic() - started:.0f} s)", flush=True)
         self.bad |= tally.wrong > 0
+
+    def is_it(self, wrong):
+        """Whether it is what the bug does that was asked for."""
+        if self.options.broken:
+            self.noticed |= bugs.shows(self.options.broken, wrong)
+        return self.noticed
 
     def everything(self):
         done = {(one["piece"], one["level"]) for one in self.rounds.done}
         for number, (name, level, work) in enumerate(self.pieces()):
             if (name, level) not in done:
                 self.one(name, level, work, number)
-            if self.bad and self.options.broken:
+            if self.noticed:
                 break
-
-    def close(self):
-        for text in self.runner.close():
-            self.bad = True
-            print(text)
 
     def give_up(self):
         """Whatever is under way."""
@@ -193,7 +200,6 @@ def carry_out(options):
     campaign = Campaign(options, rounds, modules)
     try:
         campaign.everything()
-        campaign.close()
     finally:
         campaign.give_up()
     print(f"seed {rounds.seed}: {rounds.sum('faults')} runs, {rounds.sum('missed')} faults that "
@@ -201,6 +207,9 @@ def carry_out(options):
     never = campaign.never_failed()
     for level, names in never.items():
         print(f"never failed on RAID{level}: {', '.join(names)}")
+    if options.broken:
+        print(f"{options.broken} was {'found' if campaign.noticed else 'NOT found'}")
+        return int(not campaign.noticed)
     if not part:
         rounds.path.rename(rounds.path.with_name("last.json"))     # the next call begins anew
     return int((campaign.bad or bool(never)) != bool(options.broken))
@@ -214,7 +223,7 @@ def main():
                         help="only this level (again for more)")
     parser.add_argument("--phase", action="append", choices=phases.ALL,
                         help="only this phase (again for more)")
-    parser.add_argument("--broken", metavar="NAME",
+    parser.add_argument("--broken", choices=bugs.PLANTED, metavar="NAME",
                         help="with modules that have this bug of planted/: it must be found")
     parser.add_argument("--verbose", action="store_true", help="a line for each run")
     options = parser.parse_args()

@@ -13,9 +13,9 @@ from faultpoints import plan
 from faultpoints.drill import Report
 from faultpoints.judge import Judge
 from faultpoints.points import Point
-from faultpoints.run import conclusive
 from faultpoints.stage import PAGE_0, Fault, Stage, of_one_size
 from sidebyside.contents import content
+from faultpoints.watched import objections, told
 from vmtest.environment import VM_DIR
 from vmtest.geometry import Layout
 from vmtest.member import BITMAP_HEADER, Member
@@ -171,21 +171,43 @@ def test_nothing_is_cleaned_without_a_member(members, hot):
     assert stage.flush() is None and stage.hot == hot
 
 
-LOST = "lost: 2 (array not watched)\n"
+# -- the audit -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status, text, good", [
-    (0, "verdict: pass: every transition was seen and is legal\n", True),
-    (3, LOST + "verdict: inconclusive: events were lost\n", True),
-    (3, LOST + "lost: 1 (stack not kept)\nverdict: inconclusive: events were lost\n", True),
-    (3, LOST + "lost: 9 (ring buffer full)\nverdict: inconclusive: events were lost\n", False),
-    (3, "lost: 9 (map full)\nverdict: inconclusive: events were lost\n", False),
-    (3, LOST + "verdict: inconclusive: events were lost, sequence numbers are missing\n", False),
-    (3, "verdict: inconclusive: no array seen\n", False),
-    (3, "", False),
-    (1, LOST + "verdict: fail: 1 violation of 1 rule\n", False)])
-def test_one_doubt_of_the_audit_is_known(status, text, good):
-    assert conclusive(status, text) == good
+TRACE = """\
+ md0_raid1-7 [000] ..... 1.0: llbitmap_load: 9:0 load=3 level=1 members=2 chunks=9
+ mdadm-8     [000] ..... 2.0: llbitmap_error: 9:0 load=4 member=254:0 bitmap read error=-5 info=0
+ mdadm-8     [000] ..... 2.1: llbitmap_error: 9:0 load=4 member=0:0 refused error=-5 info=0
+ kworker-9   [000] ..... 3.0: llbitmap_error: 9:0 load=3 member=254:0 flush error=-5 info=0
+"""
+
+def audited(status=3, lost=2, loads=1, transitions=7, violations=0, doubts=("loss",), **more):
+    return status, {"violations": violations, "doubts": doubts,
+                    "lost": {"slot": lost, "map": 0, "ring": 0, "stack": 9} | more,
+                    "events": {"load": loads, "transition": transitions}}
+
+
+def test_refused_bitmaps_are_counted():
+    """One load began; the other was refused, and said two things."""
+    assert told(TRACE) == (1, 2)
+
+
+@pytest.mark.parametrize("trace, audit, good", [
+    (TRACE, audited(), True),
+    (TRACE[:80], audited(0, 0, doubts=()), True),
+    (TRACE, audited(0, 0, doubts=()), True),
+    (TRACE, audited(lost=3), False),                    # no slot was left, or it mistook one
+    (TRACE[:80], audited(lost=1), False),
+    (TRACE, audited(loads=0), False),                   # it was deaf when that began
+    (TRACE, audited(transitions=0), False),
+    (TRACE, audited(ring=1), False),
+    (TRACE, audited(doubts=("loss", "unwatched")), False),
+    (TRACE, audited(doubts=("loss", "gap")), False),
+    (TRACE, audited(1, violations=1), False),
+    (TRACE, audited(2), False),
+    ("", audited(3, 0, 0, 0, doubts=("empty",)), False)])
+def test_one_doubt_of_the_audit_is_known(trace, audit, good):
+    assert (objections(*audit, trace) == []) == good
 
 
 # -- what the campaign counts ----------------------------------------------------------------------
@@ -240,3 +262,15 @@ def test_member_of_another_size_is_not_assembled(stage):
     images[0].events += 2
     assert of_one_size([0, 1, 2], images) == [0, 2]
     assert of_one_size([0, 1], {}) == [0, 1]
+
+
+@pytest.mark.parametrize("said", [[], ["the audit: it saw 0 loads of 3"]])
+def test_each_piece_ends_with_the_verdict_of_its_audit(campaign, said):
+    """A deaf audit is as bad as a violation, and not forgotten when the VM goes."""
+    whole = campaign.Campaign.__new__(campaign.Campaign)
+    whole.options = types.SimpleNamespace(verbose=False, broken=None)
+    whole.rounds, whole.points = campaign.Rounds(None, 1), POINTS
+    whole.bad = whole.noticed = False
+    whole.runner = types.SimpleNamespace(verdict=lambda: said)
+    whole.one("write", 1, lambda *_: [Report(1, "write", Fault(), "on")], 0)
+    assert whole.rounds.sum("wrong") == len(said) and whole.bad == bool(said)
