@@ -3,19 +3,20 @@
 import importlib.util
 import os
 import pathlib
+import random
 import struct
 import subprocess
 import types
 
 import pytest
 
-from faultpoints import plan
+from faultpoints import bugs, plan
 from faultpoints.drill import Report
 from faultpoints.judge import Judge
 from faultpoints.points import Point
 from faultpoints.stage import PAGE_0, Fault, Stage, of_one_size
-from sidebyside.contents import content
 from faultpoints.watched import objections, told
+from sidebyside.contents import content
 from vmtest.environment import VM_DIR
 from vmtest.geometry import Layout
 from vmtest.member import BITMAP_HEADER, Member
@@ -173,13 +174,13 @@ def test_nothing_is_cleaned_without_a_member(members, hot):
 
 # -- the audit -------------------------------------------------------------------------------------
 
-
 TRACE = """\
  md0_raid1-7 [000] ..... 1.0: llbitmap_load: 9:0 load=3 level=1 members=2 chunks=9
  mdadm-8     [000] ..... 2.0: llbitmap_error: 9:0 load=4 member=254:0 bitmap read error=-5 info=0
  mdadm-8     [000] ..... 2.1: llbitmap_error: 9:0 load=4 member=0:0 refused error=-5 info=0
  kworker-9   [000] ..... 3.0: llbitmap_error: 9:0 load=3 member=254:0 flush error=-5 info=0
 """
+
 
 def audited(status=3, lost=2, loads=1, transitions=7, violations=0, doubts=("loss",), **more):
     return status, {"violations": violations, "doubts": doubts,
@@ -240,18 +241,52 @@ def test_a_fault_that_was_not_reached_is_no_run(campaign):
     tally.note(Report(1, "write", Fault(), "on", {"a:kzalloc": (8, 0)}))
     tally.note(Report(1, "write", Fault("a:kzalloc", 8), "on", {"a:kzalloc": (7, 0)}))
     tally.note(Report(1, "write", Fault("a:kzalloc", 1), "on", {"a:kzalloc": (1, 1)}, wrong=["x"]))
-    assert tally.fields() == {"faults": 2, "missed": 1, "wrong": 1, "failed": ["a:kzalloc"],
-                              "faulted": 7, "reached": 8}
+    assert tally.fields() == {"faults": 2, "missed": 1, "wrong": 1, "points": ["a:kzalloc"],
+                              "failed": ["a:kzalloc"], "faulted": 7, "reached": 8}
     assert "1 faults were not reached" in str(tally)
 
 
+def piece(name, level, points, failed):
+    return {"piece": name, "level": level, "points": points, "failed": failed}
+
+
 def test_each_point_has_to_fail_on_each_level(campaign):
-    done = [{"level": 0, "failed": ["c:mempool_alloc"]},
-            {"level": 1, "failed": ["a:kzalloc", "b:submit_bio_wait"]},
-            {"level": 10, "failed": ["a:kzalloc"]}]
+    done = [piece("load", 0, [], ["c:mempool_alloc"]),
+            piece("write", 1, [], ["a:kzalloc", "b:submit_bio_wait"]),
+            piece("write", 10, [], ["a:kzalloc"])]
     assert campaign.never_failed(POINTS, done, (1,)) == {}
     assert campaign.never_failed(POINTS, done, (1, 10, 5)) == {
-        10: ["b:submit_bio_wait"], 5: ["a:kzalloc", "b:submit_bio_wait"]}
+        "RAID10": ["b:submit_bio_wait"], "RAID5": ["a:kzalloc", "b:submit_bio_wait"]}
+
+
+def test_each_point_has_to_fail_in_each_phase_that_reaches_it(campaign):
+    """That it did in another phase does not help."""
+    done = [piece("write", 1, ["a:kzalloc"], ["a:kzalloc"]),
+            piece("grow", 1, ["a:kzalloc", "b:submit_bio_wait"], ["b:submit_bio_wait"])]
+    assert campaign.never_failed(POINTS, done, ()) == {"RAID1 grow": ["a:kzalloc"]}
+
+
+@pytest.mark.parametrize("reached, runs", [(1, 2), (0, 3)])
+def test_what_no_fault_reached_is_tried_once_more(reached, runs):
+    """One fault of an allocation that is reached once, after the run that counts."""
+    runner = types.SimpleNamespace(run=lambda level, phase, fault, aftermath="on": Report(
+        level, phase, fault, aftermath, {"a:kzalloc": (1, reached if fault.point else 0)}))
+    done = list(plan.faults_of(runner, POINTS, 1, "write", random.Random(1)))
+    assert [report.missed for report in done] == [False, *[not reached] * (runs - 1)]
+
+
+@pytest.mark.parametrize("said, noticed", [
+    ("the hidden disk is still there", True), ("VMLost: the agent does not answer", False)])
+def test_planted_bug_is_what_it_does(campaign, said, noticed):
+    """Anything else that is wrong is no proof that it was found."""
+    whole = campaign.Campaign.__new__(campaign.Campaign)
+    whole.options, whole.noticed = types.SimpleNamespace(broken="disk-left-behind"), False
+    assert whole.is_it([said]) == noticed == whole.noticed
+
+
+def test_each_planted_bug_is_in_the_table():
+    folder = pathlib.Path(__file__).with_name("planted")
+    assert {file.stem for file in folder.glob("*.patch")} == set(bugs.PLANTED)
 
 
 def test_member_of_another_size_is_not_assembled(stage):
