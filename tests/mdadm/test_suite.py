@@ -28,3 +28,4 @@ def test_with_lockless_bitmaps(vm_environment, vm_directories, tmp_path, suite, 
     assert record["outcome"] == "pass", (tmp_path / f"{script}.lockless.log").read_text()
     assert record["trouble"] == ""
     assert record["nothing_to_sync"] == created
+    assert record["made"] == created
