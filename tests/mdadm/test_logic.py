@@ -184,6 +184,13 @@ def test_crew_left_early_kills_its_machines():
     assert len(machines) <= 3
 
 
+def test_results_depend_on_what_their_run_uses():
+    """Each file in guest/ is of some run; those that never saw the wrapper outlive a change of it."""
+    assert sorted(runner.guest_files("lockless")) == sorted(runner.GUEST.iterdir())
+    assert [path.name for path in runner.guest_files("stock")] == ["run"]
+    assert [path.name for path in runner.guest_files("ours")] == ["run"]
+
+
 def test_time_for_long_scripts():
     assert runner.time_for("00a", {"01b": 1000}) == runner.TIMEOUT
     assert runner.time_for("01b", {"01b": 1000}) == 1000 * runner.PATIENCE
