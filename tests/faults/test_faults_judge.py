@@ -3,18 +3,19 @@
 import importlib.util
 import os
 import pathlib
+import random
 import struct
 import subprocess
 import types
 
 import pytest
 
-from faultpoints import plan
+from faultpoints import bugs, plan
 from faultpoints.drill import Report
 from faultpoints.judge import Judge
 from faultpoints.points import Point
-from faultpoints.run import conclusive
 from faultpoints.stage import PAGE_0, Fault, Stage, of_one_size
+from faultpoints.watched import objections, told
 from sidebyside.contents import content
 from vmtest.environment import VM_DIR
 from vmtest.geometry import Layout
@@ -171,21 +172,43 @@ def test_nothing_is_cleaned_without_a_member(members, hot):
     assert stage.flush() is None and stage.hot == hot
 
 
-LOST = "lost: 2 (array not watched)\n"
+# -- the audit -------------------------------------------------------------------------------------
+
+TRACE = """\
+ md0_raid1-7 [000] ..... 1.0: llbitmap_load: 9:0 load=3 level=1 members=2 chunks=9
+ mdadm-8     [000] ..... 2.0: llbitmap_error: 9:0 load=4 member=254:0 bitmap read error=-5 info=0
+ mdadm-8     [000] ..... 2.1: llbitmap_error: 9:0 load=4 member=0:0 refused error=-5 info=0
+ kworker-9   [000] ..... 3.0: llbitmap_error: 9:0 load=3 member=254:0 flush error=-5 info=0
+"""
 
 
-@pytest.mark.parametrize("status, text, good", [
-    (0, "verdict: pass: every transition was seen and is legal\n", True),
-    (3, LOST + "verdict: inconclusive: events were lost\n", True),
-    (3, LOST + "lost: 1 (stack not kept)\nverdict: inconclusive: events were lost\n", True),
-    (3, LOST + "lost: 9 (ring buffer full)\nverdict: inconclusive: events were lost\n", False),
-    (3, "lost: 9 (map full)\nverdict: inconclusive: events were lost\n", False),
-    (3, LOST + "verdict: inconclusive: events were lost, sequence numbers are missing\n", False),
-    (3, "verdict: inconclusive: no array seen\n", False),
-    (3, "", False),
-    (1, LOST + "verdict: fail: 1 violation of 1 rule\n", False)])
-def test_one_doubt_of_the_audit_is_known(status, text, good):
-    assert conclusive(status, text) == good
+def audited(status=3, lost=2, loads=1, transitions=7, violations=0, doubts=("loss",), **more):
+    return status, {"violations": violations, "doubts": doubts,
+                    "lost": {"slot": lost, "map": 0, "ring": 0, "stack": 9} | more,
+                    "events": {"load": loads, "transition": transitions}}
+
+
+def test_refused_bitmaps_are_counted():
+    """One load began; the other was refused, and said two things."""
+    assert told(TRACE) == (1, 2)
+
+
+@pytest.mark.parametrize("trace, audit, good", [
+    (TRACE, audited(), True),
+    (TRACE[:80], audited(0, 0, doubts=()), True),
+    (TRACE, audited(0, 0, doubts=()), True),
+    (TRACE, audited(lost=3), False),                    # no slot was left, or it mistook one
+    (TRACE[:80], audited(lost=1), False),
+    (TRACE, audited(loads=0), False),                   # it was deaf when that began
+    (TRACE, audited(transitions=0), False),
+    (TRACE, audited(ring=1), False),
+    (TRACE, audited(doubts=("loss", "unwatched")), False),
+    (TRACE, audited(doubts=("loss", "gap")), False),
+    (TRACE, audited(1, violations=1), False),
+    (TRACE, audited(2), False),
+    ("", audited(3, 0, 0, 0, doubts=("empty",)), False)])
+def test_one_doubt_of_the_audit_is_known(trace, audit, good):
+    assert (objections(*audit, trace) == []) == good
 
 
 # -- what the campaign counts ----------------------------------------------------------------------
@@ -218,18 +241,52 @@ def test_a_fault_that_was_not_reached_is_no_run(campaign):
     tally.note(Report(1, "write", Fault(), "on", {"a:kzalloc": (8, 0)}))
     tally.note(Report(1, "write", Fault("a:kzalloc", 8), "on", {"a:kzalloc": (7, 0)}))
     tally.note(Report(1, "write", Fault("a:kzalloc", 1), "on", {"a:kzalloc": (1, 1)}, wrong=["x"]))
-    assert tally.fields() == {"faults": 2, "missed": 1, "wrong": 1, "failed": ["a:kzalloc"],
-                              "faulted": 7, "reached": 8}
+    assert tally.fields() == {"faults": 2, "missed": 1, "wrong": 1, "points": ["a:kzalloc"],
+                              "failed": ["a:kzalloc"], "faulted": 7, "reached": 8}
     assert "1 faults were not reached" in str(tally)
 
 
+def piece(name, level, points, failed):
+    return {"piece": name, "level": level, "points": points, "failed": failed}
+
+
 def test_each_point_has_to_fail_on_each_level(campaign):
-    done = [{"level": 0, "failed": ["c:mempool_alloc"]},
-            {"level": 1, "failed": ["a:kzalloc", "b:submit_bio_wait"]},
-            {"level": 10, "failed": ["a:kzalloc"]}]
+    done = [piece("load", 0, [], ["c:mempool_alloc"]),
+            piece("write", 1, [], ["a:kzalloc", "b:submit_bio_wait"]),
+            piece("write", 10, [], ["a:kzalloc"])]
     assert campaign.never_failed(POINTS, done, (1,)) == {}
     assert campaign.never_failed(POINTS, done, (1, 10, 5)) == {
-        10: ["b:submit_bio_wait"], 5: ["a:kzalloc", "b:submit_bio_wait"]}
+        "RAID10": ["b:submit_bio_wait"], "RAID5": ["a:kzalloc", "b:submit_bio_wait"]}
+
+
+def test_each_point_has_to_fail_in_each_phase_that_reaches_it(campaign):
+    """That it did in another phase does not help."""
+    done = [piece("write", 1, ["a:kzalloc"], ["a:kzalloc"]),
+            piece("grow", 1, ["a:kzalloc", "b:submit_bio_wait"], ["b:submit_bio_wait"])]
+    assert campaign.never_failed(POINTS, done, ()) == {"RAID1 grow": ["a:kzalloc"]}
+
+
+@pytest.mark.parametrize("reached, runs", [(1, 2), (0, 3)])
+def test_what_no_fault_reached_is_tried_once_more(reached, runs):
+    """One fault of an allocation that is reached once, after the run that counts."""
+    runner = types.SimpleNamespace(run=lambda level, phase, fault, aftermath="on": Report(
+        level, phase, fault, aftermath, {"a:kzalloc": (1, reached if fault.point else 0)}))
+    done = list(plan.faults_of(runner, POINTS, 1, "write", random.Random(1)))
+    assert [report.missed for report in done] == [False, *[not reached] * (runs - 1)]
+
+
+@pytest.mark.parametrize("said, noticed", [
+    ("the hidden disk is still there", True), ("VMLost: the agent does not answer", False)])
+def test_planted_bug_is_what_it_does(campaign, said, noticed):
+    """Anything else that is wrong is no proof that it was found."""
+    whole = campaign.Campaign.__new__(campaign.Campaign)
+    whole.options, whole.noticed = types.SimpleNamespace(broken="disk-left-behind"), False
+    assert whole.is_it([said]) == noticed == whole.noticed
+
+
+def test_each_planted_bug_is_in_the_table():
+    folder = pathlib.Path(__file__).with_name("planted")
+    assert {file.stem for file in folder.glob("*.patch")} == set(bugs.PLANTED)
 
 
 def test_member_of_another_size_is_not_assembled(stage):
@@ -240,3 +297,15 @@ def test_member_of_another_size_is_not_assembled(stage):
     images[0].events += 2
     assert of_one_size([0, 1, 2], images) == [0, 2]
     assert of_one_size([0, 1], {}) == [0, 1]
+
+
+@pytest.mark.parametrize("said", [[], ["the audit: it saw 0 loads of 3"]])
+def test_each_piece_ends_with_the_verdict_of_its_audit(campaign, said):
+    """A deaf audit is as bad as a violation, and not forgotten when the VM goes."""
+    whole = campaign.Campaign.__new__(campaign.Campaign)
+    whole.options = types.SimpleNamespace(verbose=False, broken=None)
+    whole.rounds, whole.points = campaign.Rounds(None, 1), POINTS
+    whole.bad = whole.noticed = False
+    whole.runner = types.SimpleNamespace(verdict=lambda: said)
+    whole.one("write", 1, lambda *_: [Report(1, "write", Fault(), "on")], 0)
+    assert whole.rounds.sum("wrong") == len(said) and whole.bad == bool(said)

@@ -32,8 +32,10 @@ def suite_directory():
 
 def keys(environment, suite):
     """{run: what its results depend on}"""
-    ours = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(runner.GUEST.iterdir())))
-    return {run: f"{suite.name} {environment.tested(choice)} {ours.hexdigest()[:8]}"
+    def ours(run):
+        return hashlib.sha256(b"".join(path.read_bytes() for path in runner.guest_files(run)))
+
+    return {run: f"{suite.name} {environment.tested(choice)} {ours(run).hexdigest()[:8]}"
             for run, choice in runner.RUNS.items()}
 
 

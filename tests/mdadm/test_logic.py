@@ -88,6 +88,27 @@ def test_wrapper_leaves_the_rest_alone(arguments):
     assert wrapped(*arguments.split()) == arguments.split()
 
 
+@pytest.mark.parametrize("arguments, does, made", [
+    ("-CR m -l1 -n2 a b", "llbitmap", 1),
+    ("-CR m -l1 -n2 a b", "bitmap", 0),                 # mdadm took another one
+    ("-CR m -l0 -n2 a b", "llbitmap", 0),               # not ours to say
+])
+def test_wrapper_counts_what_it_made(tmp_path, arguments, does, made):
+    """By what the kernel says of the array."""
+    (tmp_path / "mdadm").write_bytes((HERE / "guest" / "mdadm").read_bytes())
+    (tmp_path / "real").write_text(
+        f"#!/bin/sh\nmkdir -p {tmp_path}/block/md0/md\n"
+        f"echo 'none [{does}]' > {tmp_path}/block/md0/md/bitmap_type\nexit 3\n")
+    for name in ("mdadm", "real"):
+        (tmp_path / name).chmod(0o755)
+    done = subprocess.run([tmp_path / "mdadm", *arguments.split()], check=False,
+                          env={"MDADM_REAL": str(tmp_path / "real"), "MDADM_SYSFS": str(tmp_path),
+                               "PATH": "/usr/bin:/bin"})
+    assert done.returncode == 3         # the real one's
+    found = tmp_path / "made"
+    assert (found.read_text().splitlines() if found.exists() else []) == [arguments] * made
+
+
 # -- one script ------------------------------------------------------------------------------------
 
 LOG = """\
@@ -109,6 +130,11 @@ def test_judge():
     assert record["nothing_to_sync"] == 1
     assert record["why"] == "ERROR: no recovery happening"
     assert record["trouble"].startswith("WARNING")
+
+
+def test_timeout_says_where():
+    assert runner.judge("timeout", "no end in time\nstack", LOG, "")["why"] == \
+        "no end in time of: ++ die 'no recovery happening'"
 
 
 @pytest.mark.parametrize("said, outcome", [
@@ -158,6 +184,13 @@ def test_crew_left_early_kills_its_machines():
     assert len(machines) <= 3
 
 
+def test_results_depend_on_what_their_run_uses():
+    """Each file in guest/ is of some run; those that never saw the wrapper outlive a change of it."""
+    assert sorted(runner.guest_files("lockless")) == sorted(runner.GUEST.iterdir())
+    assert [path.name for path in runner.guest_files("stock")] == ["run"]
+    assert [path.name for path in runner.guest_files("ours")] == ["run"]
+
+
 def test_time_for_long_scripts():
     assert runner.time_for("00a", {"01b": 1000}) == runner.TIMEOUT
     assert runner.time_for("01b", {"01b": 1000}) == 1000 * runner.PATIENCE
@@ -185,6 +218,11 @@ def explanations(tmp_path, *lines):
     return results.read_explanations(path)
 
 
+WARNING = "[   12.5] WARNING: CPU: 0 PID: 96 at drivers/md/md.c:81 md_stop+0x1f/0x90 [md_mod]\nmore"
+THE_SAME = "[    9.1] WARNING: CPU: 1 PID: 7 at /x/y/md.c:99 md_stop+0x2e/0x91 [md_mod]\nother"
+OTHER = "[    9.1] WARNING: CPU: 1 PID: 7 at /x/y/md.c:99 md_run+0x2e/0x91 [md_mod]\nother"
+
+
 @pytest.mark.parametrize("stock, ours, expected", [
     (record(), record(), "pass"),
     (record(), record(nothing_to_sync=2), "pass*"),
@@ -194,6 +232,15 @@ def explanations(tmp_path, *lines):
     (record("fail", why="a"), record("fail", why="a"), "fail"),
     (record("fail", why="a"), record("fail", why="b"), "fail~"),
     (record("fail", why="a"), record("timeout", why="b"), "timeout"),
+    (record("timeout", why="of: a"), record("timeout", why="of: a"), "timeout"),
+    (record("timeout", why="of: a"), record("timeout", why="of: b"), "timeout~"),
+    (record(trouble=WARNING), record(trouble=WARNING), "pass!"),
+    (record(trouble=WARNING), record(trouble=THE_SAME), "pass!"),
+    (record(trouble=WARNING), record(trouble=OTHER), "pass!~"),
+    (record(trouble=WARNING), record(trouble="BUG: a"), "pass!~"),
+    (record(), record(made=1), "pass"),
+    (record(), record(made=0), "pass0"),
+    (record("skip"), record("skip", made=0), "skip"),
 ])
 def test_label(stock, ours, expected):
     assert results.label(ours, stock) == expected
@@ -220,6 +267,7 @@ def test_a_difference_wants_its_explanation(tmp_path):
     {"mdadm": ["-X a", "-A b"]},
     {"mdadm": []},
     {"nothing_to_sync": 2},
+    {"made": 0},
 ])
 def test_another_failure_is_not_explained_away(tmp_path, other):
     """Under the same label: what it said, which commands failed, how often there was nothing."""

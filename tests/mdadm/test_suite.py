@@ -7,6 +7,7 @@ import pytest
 
 from levels import cases
 from mdadmsuite import runner
+from vmtest import planted
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -28,3 +29,17 @@ def test_with_lockless_bitmaps(vm_environment, vm_directories, tmp_path, suite, 
     assert record["outcome"] == "pass", (tmp_path / f"{script}.lockless.log").read_text()
     assert record["trouble"] == ""
     assert record["nothing_to_sync"] == created
+    assert record["made"] == created
+
+
+@pytest.mark.long
+def test_planted_bug_fails_a_script(vm_environment, vm_directories, tmp_path, suite):
+    """The bitmap is written over the data: the script finds parity that is wrong, or other data."""
+    if vm_environment.md_built_in:
+        pytest.skip("exchanges md's modules, and this kernel has md built in")
+    modules = planted.bug(HERE / "planted" / "bitmap-in-the-data.patch")
+    record = runner.run_script(vm_environment, vm_directories.take("mdadm-planted"), suite,
+                               "19repair-does-not-destroy", "lockless", runner.TIMEOUT, tmp_path,
+                               modules=modules)
+    assert record["outcome"] == "fail" and record["made"] == 1, record
+    assert record["why"] in ("errors detected", "should not mess up correct stripe")

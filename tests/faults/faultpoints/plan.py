@@ -42,9 +42,15 @@ def one_of_point(point, hits, rng):
 
 
 def faults_of(runner, points, level, phase, rng):
-    """Does all faults of a phase; the Reports, that of counting first."""
+    """Does all faults of a phase; the Reports, that of counting first. Of a point that none of them
+    reached the first time fails once more."""
     counted = runner.run(level, phase, Fault())
     yield counted
     for name in sorted(set(counted.hits) & set(points)):
+        fired = False
         for fault in of_point(points[name], counted.hits[name][0], level):
-            yield runner.run(level, phase, fault, rng.choice(AFTERMATHS))
+            report = runner.run(level, phase, fault, rng.choice(AFTERMATHS))
+            fired |= report.fired
+            yield report
+        if not fired:
+            yield runner.run(level, phase, Fault(name))

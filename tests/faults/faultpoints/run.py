@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A VM in which faults happen, watched by `llbitmapctl audit`; another one when it is lost."""
 import pathlib
-import re
 import shutil
-import signal
 
 from vmtest import planted
 from vmtest.errors import CommandTimeout, VMLost, VMPanic
@@ -15,6 +13,7 @@ from . import phases
 from .drill import Drill, Report
 from .points import all_points, instrument
 from .stage import VM, Fault, Stage
+from .watched import Watched
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 # poison and red zones: what is used after it was freed shows
@@ -37,23 +36,13 @@ def points():
     return {point.name: point for point in all_points(planted.patched_source())}
 
 
-def conclusive(status, text):
-    """Whether the audit passed, or has no other doubt than this one: a bitmap that is refused tells
-    why, and that counts as an event of an array that is not watched."""
-    lost = set(re.findall(r"^lost: \d+ \((.*)\)$", text, re.M))
-    return status == 0 or (status == 3 and "verdict: inconclusive: events were lost\n" in text
-                           and "array not watched" in lost
-                           and lost <= {"array not watched", "stack not kept"})
-
-
 class Runner:
-    """run() one fault after the other. Closed, it says what the audit found."""
+    """run() one fault after the other; verdict() tells what the audit found in them."""
 
     def __init__(self, environment, directory, modules_dir):
         self.environment, self.directory, self.modules = environment, directory, modules_dir
         self.machine = self.audit = self.drill = None
         self.level = None
-        self.told = ""
 
     def boot(self):
         self.machine = Machine(self.environment, self.directory,
@@ -98,9 +87,7 @@ class Runner:
             stage.take(level)
         else:
             stage = Stage(self.machine, level)
-            self.audit = self.machine.spawn(["llbitmapctl", "audit", "--no-colour", "-d", 36000],
-                                            timeout=72000)
-            self.told = ""
+        self.audit = self.audit or Watched(self.machine)
         self.level = level
         self.drill = Drill(stage)
 
@@ -109,40 +96,26 @@ class Runner:
         if self.drill is None or self.level != level:
             self.take(level)
         report = self.drill.run(phases.ALL[phase], fault, aftermath)
-        if not report.lost:
-            report.wrong += self._audit_says()
         if report.lost or not self.machine.usable():
+            # its audit goes with it: this run is wrong, whatever that would have said
+            report.wrong = report.wrong or ["the VM is of no use any more"]
             self.drop()
+        else:
+            report.wrong += self.audit.news()
         return report
 
-    def _audit_says(self):
-        text = self.audit.output()[1]
-        new, self.told = text[len(self.told):], text
-        return [f"the audit says:\n{new}"] if "violat" in new.lower() else []
-
-    def _verdict(self):
-        """What the audit says that is wrong."""
-        if not self.audit or not self.machine.usable():
-            return []
-        self.audit.signal(signal.SIGINT)
-        result = self.audit.wait(check=False)
-        self.audit = None
-        print(*re.findall("^(?:lost|verdict):.*", result.stdout, re.M), sep="; ")
-        return [] if conclusive(result.rc, result.stdout) else \
-            [f"the audit ends with {result.rc}:\n{result.stdout}{result.stderr}"]
+    def verdict(self):
+        """What the audit has to say of all runs since the last one, as texts; the array is gone."""
+        try:
+            if self.drill:
+                self.drill.stage.remove()
+            audit, self.audit, self.level = self.audit, None, None
+            return audit.verdict() if audit else []
+        except (CommandTimeout, VMLost, VMPanic) as error:
+            self.drop()
+            return [f"the end: {error}"]
 
     def drop(self):
         if self.machine:
             self.machine.stop()
         self.machine = self.audit = self.drill = None
-
-    def close(self):
-        """What is left to say: a list of texts."""
-        try:
-            if self.drill and self.machine.usable():
-                self.drill.stage.remove()
-            return self._verdict()
-        except (CommandTimeout, VMLost, VMPanic) as error:
-            return [f"the end: {error}"]
-        finally:
-            self.drop()

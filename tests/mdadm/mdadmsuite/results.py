@@ -8,7 +8,8 @@ import re
 from vmtest.campaign import keep
 
 MARKS = {"*": "waited for a sync that had nothing to do", "+": "mdadm refused or failed more",
-         "~": "failed in another way", "!": "trouble in the kernel log"}
+         "~": "failed in another way", "!": "trouble in the kernel log", "!~": "other trouble",
+         "0": "no array had a lockless bitmap"}
 COMPARED = ("ours", "lockless")
 
 
@@ -39,6 +40,12 @@ class Results:
         self.records.get(script, {}).pop(run, None)
 
 
+def kind(trouble):
+    """What it begins with, but for numbers and directories: they are others in other modules."""
+    line = trouble.partition("\n")[0]
+    return " ".join(re.sub(r"0x[0-9a-f]+|\d+|(?<= at )\S*/", "", line).split())
+
+
 def label(record, stock=None):
     """`pass`, `fail`, ... with MARKS; some of them only in comparison with the stock record."""
     text = record["outcome"]
@@ -46,11 +53,14 @@ def label(record, stock=None):
         text += "*"
     if stock and set(record["mdadm"]) - set(stock["mdadm"]):
         text += "+"
-    if stock and text.startswith("fail") and stock["outcome"] == "fail" \
-            and record["why"] != stock["why"]:
+    if stock and record["outcome"] == stock["outcome"] and record["why"] != stock["why"]:
         text += "~"
     if record["trouble"]:
         text += "!"
+        if stock and stock["trouble"] and kind(record["trouble"]) != kind(stock["trouble"]):
+            text += "~"
+    if record.get("made") == 0 and record["outcome"] != "skip":
+        text += "0"
     return text
 
 

@@ -19,8 +19,10 @@ WORDS = {"succeeded": "pass", "skipping": "skip", "FAILED": "fail"}     # the dr
 NOTHING_LEFT = "llbitmap: nothing left for"                             # guest/nosync.sh
 
 
-def options(run):
-    return VMOptions(disks=0, memory=MEMORY, modules=RUNS[run])
+def guest_files(run):
+    """Of ours, what the run uses in the guest."""
+    names = ["run", "mdadm", "nosync.sh"] if run == "lockless" else ["run"]
+    return [GUEST / name for name in names]
 
 
 def prepare(suite, out, run):
@@ -54,6 +56,11 @@ def failed_commands(log):
     return sorted(failed)
 
 
+def last_command(log):
+    traced = [line.strip() for line in log.splitlines() if line.startswith("+")]
+    return traced[-1] if traced else ""
+
+
 def reason(log):
     """What a script said last about its failure."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
@@ -65,6 +72,8 @@ def reason(log):
 def judge(outcome, said, log, console):
     """The record of a script; said: what is known about a VM or a command that did not end."""
     why = "" if outcome == "pass" else said.strip().partition("\n")[0] or reason(log)
+    if outcome == "timeout":
+        why += f" of: {last_command(log)}"
     return {"outcome": outcome, "why": why,
             "mdadm": failed_commands(log),
             "nothing_to_sync": sum(line.startswith(NOTHING_LEFT) for line in log.splitlines()),
@@ -94,17 +103,26 @@ def _carry_out(vm, script, seconds):
         return "lost", str(error)
 
 
-def run_script(environment, directory, suite, script, run, seconds, logs, machines=None):
+def made(vm):
+    """How many arrays guest/mdadm gave a lockless bitmap."""
+    path = vm.out / "suite" / "bin" / "made"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def run_script(environment, directory, suite, script, run, seconds, logs, machines=None,
+               modules=None):
     """Runs it in a new VM in `directory`; gives its record, leaves its logs in `logs`. The VM is
-    in the set `machines` meanwhile."""
+    in the set `machines` meanwhile. modules: others than those of the run."""
     started = time.monotonic()
-    vm = VM(environment, directory, options(run))
+    vm = VM(environment, directory,
+            VMOptions(disks=0, memory=MEMORY, modules=modules or RUNS[run]))
     machines = set() if machines is None else machines
     machines.add(vm)
     try:
         vm.log.path.unlink(missing_ok=True)
         prepare(suite, vm.out, run)
         outcome, said = _carry_out(vm, script, seconds)
+        more = {"made": made(vm)} if run == "lockless" else {}
         try:
             log = _log(vm, script)
             console = vm.dmesg()
@@ -117,7 +135,8 @@ def run_script(environment, directory, suite, script, run, seconds, logs, machin
     logs.mkdir(parents=True, exist_ok=True)
     (logs / f"{script}.{run}.log").write_text(f"{log}\n{said}\n", encoding="utf-8")
     (logs / f"{script}.{run}.console").write_text(console, encoding="utf-8")
-    return judge(outcome, said, log, console) | {"seconds": round(time.monotonic() - started)}
+    return judge(outcome, said, log, console) | more | {
+        "seconds": round(time.monotonic() - started)}
 
 
 def time_for(script, long_ones):
