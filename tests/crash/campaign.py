@@ -159,9 +159,8 @@ def one_array(scene, level, what, seed, images):
     test = looked.judge(recording, "", MOMENTS, images)
     images = test.images
     looked.assemble(array, images, recording)
-    calm = [image for image in images if not image.leaving]
-    if calm and what != "resize":
-        looked.again(array, calm[seed % len(calm)])
+    if images and what != "resize":
+        looked.again(array, images[seed % len(images)])
     scene.vm.clean_up()
     scene.server.logging = True
     return {**looked.fields, "checked": min(test.judge.checked.values()),

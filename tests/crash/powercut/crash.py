@@ -148,7 +148,7 @@ class CrashTest:
                        for member, medium in self.judge.media.items()}
             promised = self.judge.promised
             self.images.append(Image(self.array, position, content, dict(promised.live),
-                                     dict(promised.flushed), self.judge.leaving,
+                                     dict(promised.flushed), members,
                                      frozenset(one for one in supers if supers[one])))
         return keep
 
@@ -217,8 +217,7 @@ class CrashTest:
             if not found and self.judge.at_rest(array.spots([sector])):
                 found = array.found(read, members, sector, computed=True)
             least = self.judge.promised.flushed.get(sector, 0)
-            if any(is_lost(value, least)
-                   for member, value in found.items() if member not in self.judge.leaving):
+            if any(is_lost(value, least) for value in found.values()):
                 return f"array sector {sector}: {short(found)}; generation {least} was flushed"
         return ""
 
@@ -239,7 +238,7 @@ class Image:
     content: dict           # member -> {sector: value}
     live: dict
     flushed: dict
-    leaving: frozenset = frozenset()    # README.md, "Let off"
+    trusted: frozenset = frozenset()    # the members that the array is to be made of
     named: frozenset = frozenset()      # who has a superblock, and can be named to mdadm
 
     def write(self, member, path, size):

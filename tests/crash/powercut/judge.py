@@ -11,11 +11,10 @@ began may be there as well. So each check below holds for all power cuts at that
            of any of it is not right (promise 2); or a member that left, and would be taken back by
            that bitmap, has something else (promise 8). Or one that says Unwritten, and data are
            there (promise 4).
-  flushed  an fsync has returned, and a copy of what it covers is not durable. A member that was
-           failed a moment ago is let off: md leaves it out of the flush at once, with any
-           bitmap or none, and does not wait until the superblocks tell. The same for a write
-           that is to be durable when it is done. Of a member that is missing, parity gives
-           something else, where nothing is being written (hole.py).
+  flushed  an fsync has returned, and a copy of what it covers is not durable. A member that has
+           failed counts until the superblocks tell. The same for a write that is to be durable
+           when it is done. Of a member that is missing, parity gives something else, where
+           nothing is being written (hole.py).
   enough   the members that the superblocks call in-sync may be too few to have all data, or have
            no bitmap that the kernel takes
   cover    the superblocks may tell of a larger array than the bitmap of an in-sync member covers;
@@ -30,7 +29,7 @@ from vmtest.member import BitmapImage
 from .array import (CLEAN, SUPER_SECTORS, UNWRITTEN, cleared_by, covers, is_ours, may_return,
                     says_of_all, short, too_few, trusted, vouches)
 from .hole import Rows
-from .log import (DISCARD, DONE, LEAVE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
+from .log import (DISCARD, DONE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
                   MARK_WROTE, SECTOR, SHRINK, WRITE, wrote)
 from .media import Medium
 
@@ -126,7 +125,6 @@ class Judge:
         self.media = {member: Medium(member, array.value(member)) for member in array.members}
         self.promised = Promised(array)
         self.trusted = frozenset()
-        self.leaving = frozenset()      # failed, but the superblocks may not tell yet
         self.violations = []
         self.checked = {"order": 0, "clean": 0, "flushed": 0, "cover": 0, "enough": 0}
         self.position = 0
@@ -161,8 +159,6 @@ class Judge:
             self._check_row(row)
         if entry.kind == DONE:
             self._done(entry)
-        elif entry.kind == LEAVE:
-            self.leaving |= {entry.disk}
         elif entry.kind == SHRINK:
             self._shrink(entry.sector)
         elif entry.disk == self.mark_disk:
@@ -251,7 +247,7 @@ class Judge:
 
     def _flushed(self, covered):
         for sector, number in covered.items():
-            self._check_flushed(sector, number, self.trusted - self.leaving)
+            self._check_flushed(sector, number, self.trusted)
 
     def read_back(self, content):
         """After all entries: what was read through the array, {sector: generation, or something}."""
@@ -280,7 +276,6 @@ class Judge:
             now |= good
             sizes += [self.array.extent_by([supers[member] for member in good])] if good else []
         joined, gone, self.trusted = now - self.trusted, self.trusted - now, now
-        self.leaving &= now
         self._sizes(max(sizes), sizes[-1])
         self._bitmap_changed(joined)
         for sector, number in self.promised.flushed.items():

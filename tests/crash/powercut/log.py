@@ -7,7 +7,6 @@ SECTOR = 512
 
 # kinds of entries
 WRITE, DISCARD, FLUSH, DONE = "write", "discard", "flush", "done"
-LEAVE = "leave"         # no request: the disk is going to fail
 SHRINK = "shrink"       # no request: the array is going to end at this sector, nobody writes behind it
 
 # Format of load.c: what each sector that it writes begins with (magic, array sector, generation),

@@ -12,10 +12,7 @@ def leave(scene, array, number=-1):
     """The last member fails and is removed: by hand on RAID1 and RAID5, else by errors."""
     member = array.members[number]
     time.sleep(PAUSE)
-    if array.get("level") in ("raid1", "raid5"):
-        scene.fail(array, member)
-    else:
-        scene.break_disk(array, member)
+    scene.lose(array, member, by_hand=array.get("level") in ("raid1", "raid5"))
     scene.remove(array, member)
     time.sleep(PAUSE)
     return member
@@ -78,7 +75,7 @@ def fail_again(scene, array):
     """A new member fails where its recovery has come halfway, and comes back."""
     member = leave(scene, array)
     renew_halfway(scene, array, member)
-    scene.fail(array, member)
+    scene.lose(array, member, by_hand=True)
     scene.remove(array, member)
     time.sleep(PAUSE)
     array.add(member)

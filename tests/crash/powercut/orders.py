@@ -19,6 +19,8 @@ PARITY_ORDERS = (2, 3)
 # of tests/vm/breaks.py: (name, level, what happens meanwhile, the rule)
 BREAKS = [("recovery-in-member-sectors", 10, meanwhile.replace, "flushed"),
           ("parity-trusted-when-written", 5, meanwhile.unsynced, "flushed"),
+          ("flush-leaves-out-who-failed", 1, meanwhile.re_add, "flushed"),
+          ("missed-writes-complete-at-once", 10, meanwhile.re_add, "flushed"),
           *(("partial-discard-whole", level, meanwhile.replace, "clean" if level in PARITY else "order")
             for level in DISKS)]
 

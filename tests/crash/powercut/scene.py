@@ -16,7 +16,7 @@ from vmtest.machine import VM, VMOptions
 from levels import PARITY, width
 
 from .array import SUPER_SECTORS, LoggedArray, of_images
-from .log import FLUSH, LEAVE
+from .log import FLUSH
 from .server import LoggedDisk, Server
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
@@ -70,11 +70,14 @@ def first_and_count(window):
     return f"{window.start}:{len(window)}"
 
 
-def slow(rng, mark_disk):
-    """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little."""
+def slow(rng, mark_disk, superblocks_late):
+    """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little,
+    superblocks half a second if superblocks_late() says so."""
     def delay(disk, kind, sector):
         if disk == mark_disk:
             return 0
+        if kind != FLUSH and sector in SUPER_SECTORS and superblocks_late():
+            return 0.5
         if kind == FLUSH or sector < DATA_BEGIN:
             return rng.choice((0, 0.002, 0.01))
         return rng.choice((0, 0, 0.001, 0.004))
@@ -105,6 +108,7 @@ class Scene:
         self.seed = seed
         self.noise = random.Random(seed)
         self.littered = []      # ranges of each member
+        self.losing = False     # a member: what is done before the superblocks tell is looked for
         self._sockets = tempfile.TemporaryDirectory(prefix="llb-")
         self.server = Server(f"{self._sockets.name}/s", seed)
         kinds = (*disks, DiskOptions(size="1M"))
@@ -112,7 +116,7 @@ class Scene:
         self.vm.disks = self.server.disks = [
             LoggedDisk(i, directory, kind, self.server.socket_path)
             for i, kind in enumerate(kinds)]
-        self.server.delay = slow(self.server.random, len(disks))
+        self.server.delay = slow(self.server.random, len(disks), lambda: self.losing)
         self.server.start()
         try:
             self.vm.boot()
@@ -238,19 +242,19 @@ class Scene:
         self.vm.run("modprobe md-mod")
         self.vm.write("/sys/module/md_mod/parameters/llb_broken", str(order))
 
-    def fail(self, array, member):
-        """By hand; the member's disk is fine."""
-        self.server.note(LEAVE, member)
-        array.fail(member)
-
-    def break_disk(self, array, member):
-        """The member's disk refuses everything, until it is removed from the array."""
-        self.server.note(LEAVE, member)
-        self.server.broken.add(member)
+    def lose(self, array, member, by_hand):
+        """The member fails by hand, and its disk is fine; or the disk refuses everything, until it
+        is removed from the array."""
+        self.losing = True
+        if by_hand:
+            array.fail(member)
+        else:
+            self.server.broken.add(member)
         deadline = time.monotonic() + 60 * self.vm.scale
-        while "faulty" not in array.member_state(member):
+        while {"faulty", "blocked"}.intersection(array.member_state(member)) != {"faulty"}:
             assert time.monotonic() < deadline, "nobody writes to it any more"
             time.sleep(0.05)
+        self.losing = False
 
     def remove(self, array, member):
         array.set("sync_max", "max")        # a sync that waits there is not told of the failure
