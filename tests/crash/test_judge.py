@@ -45,7 +45,7 @@ class Log:
     """Writes a log as the array of these tests would: everything durable unless said otherwise."""
     members = (0, 1)
 
-    def __init__(self, litter=()):
+    def __init__(self, litter=(), events=5):
         """(member, sector): what is there from before there was an array."""
         self.entries = []
         self.content, self.before, self.assembled = {}, None, {}
@@ -53,7 +53,7 @@ class Log:
             self.write(member, sector, b"x" * SECTOR)
         self.states = [UNWRITTEN] * (SIZE // CHUNK)
         self.covers(SIZE)
-        self.size(5, SIZE)
+        self.size(events, SIZE)
         self.bitmap()
         self.start = len(self.entries)
 
@@ -806,12 +806,12 @@ def test_new_bytes_are_not_durable(small):
 class ParityLog(Log):
     """RAID5 of three, RAID6 of five; one chunk of the array is one of the bitmap."""
 
-    def __init__(self, level, litter=()):
+    def __init__(self, level, litter=(), events=5):
         self.members = tuple(range(3 if level == 5 else 5))
         layout = ParityLayout(level, len(self.members), SIZE, CHUNK)
         self.array = Parities(self.members, layout, CHUNK, BITMAP, DATA)
         self.disks = [bytearray(SIZE * SECTOR) for _ in self.members]
-        super().__init__(litter)
+        super().__init__(litter, events)
 
     def data(self, sector, generation, members=None, flush=False, wrong=(), late=()):
         """A write to an array sector and what goes with it. Parity on the roles `wrong` is left as
@@ -1036,6 +1036,33 @@ def test_parity_that_nobody_vouches_for(littered, state):
     littered.state(1, state)
     littered.flush()
     assert both(littered.judge(30)) == NOTHING
+
+
+def test_parity_of_a_chunk_without_data(littered):
+    littered.state(1, CLEAN)
+    littered.flush()
+    assert both(littered.judge(30)) == CLEAN_AND_STATES
+
+
+def test_bitmap_with_junk_in_it_that_was_never_stored(littered):
+    """As mdadm leaves it for a moment."""
+    log = ParityLog(littered.array.layout.level, [(parity_role(littered, 1), littered.where)], 1)
+    log.covers(SIZE, state=FIRST_USE)
+    log.state(1, CLEAN)
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_member_with_junk_in_a_chunk_without_data(parity_log):
+    log = parity_log
+    log.state(1, CLEAN)
+    log.without(0)
+    log.write(0, DATA + CHUNK + 9, b"x" * SECTOR)
+    log.size(7, SIZE)
+    log.flush()
+    test = log.judge(30)
+    assert both(test) == CLEAN_AND_STATES
+    assert "become in-sync" in test.judge.violations[0].text
 
 
 def test_parity_of_what_was_not_written(half_built):

@@ -209,9 +209,12 @@ class Judge:
                 self._bitmap_changed()
                 self._check_cover()
             elif member in self.trusted:
+                written = self.promised.by_chunk
+                vouched = {CLEAN: self.array.vouched(written), UNWRITTEN: written}
                 for chunk in self.array.chunks_at(sector):
                     state = value[self.array.byte_at(chunk)[1]] if value else UNWRITTEN
-                    if state <= CLEAN and chunk in self.promised.by_chunk:
+                    # ... a bitmap that was never stored says something else
+                    if chunk in vouched.get(state, ()) and state in self._states(member, chunk):
                         self._check_clean(chunk, member, state, f"disk {member} is to hold {state}")
 
     def _done(self, entry):
@@ -301,7 +304,7 @@ class Judge:
         if not joined:
             return
         self._proved.clear()
-        for chunk in self.promised.by_chunk:
+        for chunk in self.array.vouched(self.promised.by_chunk):
             for member in self.trusted:     # what the others say must hold for who joins, too
                 for state in {UNWRITTEN, CLEAN}.intersection(self._states(member, chunk)):
                     self._check_clean(chunk, member, state, f"disks {sorted(joined)} become in-sync "
@@ -385,7 +388,7 @@ class Judge:
 
     def _check_clean(self, chunk, member, state, why):
         """The member's bitmap may say so."""
-        sectors = self.promised.by_chunk[chunk]
+        sectors = self.promised.by_chunk.get(chunk, ())
         if state == UNWRITTEN and sectors:
             self._report("clean", chunk, f"{why}, and {len(sectors)} sectors are written")
         returning = self._returning.get(member, frozenset())

@@ -6,6 +6,9 @@ from .scene import CHUNK
 
 PAUSE = 2               # seconds of the load before and after
 HALFWAY = 8 * CHUNK     # sectors of a member: within what the load writes
+MARKED = "0-60"         # chunks: most of them are never written to
+FAST = 100000           # KiB/s: does not wait for the load
+AMID = 20 * CHUNK + CHUNK // 2      # ... halfway in one of those, where the members began with junk
 
 
 def leave(scene, array, number=-1):
@@ -28,11 +31,24 @@ def renew_halfway(scene, array, member):
     """... and is recovered up to there; Scene.remove() and sync_max let it go on."""
     array.set("sync_max", HALFWAY)
     renew(scene, array, member)
+    wait_halfway(scene, array, "recover")
+
+
+def wait_halfway(scene, array, action):
+    """... and waits there."""
     deadline = time.monotonic() + 60 * scene.vm.scale
-    while array.get("sync_action") != "recover":
-        assert time.monotonic() < deadline, "nothing is recovered"
+    while array.get("sync_action") != action:
+        assert time.monotonic() < deadline, f"{action} does not begin"
         time.sleep(0.1)
     time.sleep(PAUSE)
+
+
+def interrupt(array):
+    """Ends a sync that has come halfway; nothing is in its way afterwards."""
+    array.set("sync_action", "frozen")
+    array.set("sync_max", "max")
+    time.sleep(PAUSE)
+    array.set("sync_action", "idle")
 
 
 def re_add(scene, array):
@@ -46,9 +62,15 @@ def replace(scene, array):
 
 
 def resync(scene, array):
-    """Chunks are synced while they are written, all the time."""
+    """Chunks are synced while they are written, all the time. The first time, that is interrupted
+    in the midst of a chunk, and goes on."""
+    array.set("sync_speed_min", FAST)
+    array.set("sync_max", AMID)
+    array.set("llbitmap/mark", MARKED)
+    wait_halfway(scene, array, "resync")
+    interrupt(array)
     for _ in range(PAUSE * 3):
-        array.set("llbitmap/mark", "0-60")
+        array.set("llbitmap/mark", MARKED)
         time.sleep(PAUSE / 3)
         array.wait_sync()
 
@@ -65,10 +87,7 @@ def unsynced(scene, array):
 def freeze(scene, array):
     """The recovery of a new member is interrupted where it has come halfway, and goes on."""
     renew_halfway(scene, array, leave(scene, array))
-    array.set("sync_action", "frozen")
-    array.set("sync_max", "max")
-    time.sleep(PAUSE)
-    array.set("sync_action", "idle")
+    interrupt(array)
 
 
 def fail_again(scene, array):
