@@ -1241,3 +1241,54 @@ def test_has_what_it_left_with_and_parity(parity_log):
         log.without(*log.members[:lost + 1], events=6 + lost)
         log.flush()
         assert both(log.judge(20)) == NOTHING
+
+
+# -- what became of a state that the kernel assembled --------------------------------------------
+
+def image_of(log, folder):
+    """The Image that is left after all of the log, and the disk files of it: {member: path}."""
+    judge = log.judge().judge
+    content = {member: medium.base for member, medium in judge.media.items()}
+    image = Image(log.array, 0, content, judge.promised.live, judge.promised.flushed, judge.trusted)
+    paths = {member: folder / f"disk{member}" for member in log.members}
+    for member, path in paths.items():
+        path.touch()
+        image.write(member, path, (DATA + SIZE) * SECTOR)
+    return image, paths
+
+
+def test_assembled_as_it_was(log, parity_log, tmp_path):
+    for one in log, parity_log:
+        one.state(1, DIRTY)
+        one.data(one.array.ranges(1)[0][0], 1, flush=True)
+        one.mark(MARK_FLUSHED, 1)
+        one.state(1, CLEAN)
+        image, paths = image_of(one, tmp_path)
+        assert image.compare(paths) == []
+
+
+def test_member_is_thrown_out(log, tmp_path):
+    """What it lacks nobody would see: the other one alone is compared."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    image, _ = image_of(log, tmp_path)
+    log.without(1)
+    _, paths = image_of(log, tmp_path)
+    wrong, = image.compare(paths)
+    assert "only disks [0] can be trusted" in wrong and "disks [0, 1]" in wrong
+
+
+def test_row_without_data_was_not_synced(half_built, tmp_path):
+    half_built.state(1, CLEAN)
+    image, paths = image_of(half_built, tmp_path)
+    wrong, = image.compare(paths)
+    assert "chunk 1 is Clean: parity" in wrong
+
+
+def test_copies_were_not_synced(log, tmp_path):
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.data(130, 2, members=[0], flush=True)
+    image, paths = image_of(log, tmp_path)
+    wrong, = image.compare(paths)
+    assert "copies differ" in wrong

@@ -66,8 +66,7 @@ def test_assembled_states(scene, recordings, level):
         pytest.skip("there is no recording")
     array, test = recordings[level]
     for image in test.images:
-        scene.assemble(array, image)
-        bits = array.bits()
+        bits = scene.assemble(array, image)
         array.stop()
         wrong = image.compare({disk.index: disk.path for disk in array.members})
         print(f"raid{level}: power cut at entry {image.position}: {bits}, "

@@ -7,6 +7,7 @@ bitmaps, data. Nothing is taken over from judge.py but what the load was promise
 array without a member is being written.
 """
 import dataclasses
+import functools
 import os
 import random
 
@@ -264,23 +265,37 @@ class Image:
             return values[member](sector, files[member].read(SECTOR))
 
         try:
-            supers = {member: self.array.super_of(lambda s, m=member: read(m, s))
-                      for member in files}
-            members = trusted(supers)
-            if not members:
-                return ["no member is in-sync"]
-            limit = self.array.extent_by([supers[member] for member in members])
-            sectors = [sector for sector in self.live if self.array.position(sector) < limit]
-            wrong = [self.array.unequal(read, members, self.array.spots([sector]))
-                     for sector in sectors]
-            for sector in sectors:
-                least, newest = self.flushed.get(sector, 0), self.live[sector]
-                found = self.array.found(read, members, sector, computed=True)
-                if any(is_lost(value, least) or isinstance(value, int) and value > newest
-                       for value in found.values()):
-                    wrong.append(f"array sector {sector}: {short(found)}, flushed {least}, "
-                                 f"newest {newest}")
-            return list(filter(None, wrong))
+            return list(self._wrong(read, files))
         finally:
             for file in files.values():
                 file.close()
+
+    def _wrong(self, read, disks):
+        def reader(member):
+            return functools.partial(read, member)
+
+        array = self.array
+        supers = {member: array.super_of(reader(member)) for member in disks}
+        members = trusted(supers)
+        if not self.trusted <= members:
+            # who is left would be compared with nobody
+            yield f"{too_few(supers, members)}; it was made of disks {sorted(self.trusted)}"
+        if not members:
+            return
+        limit = array.extent_by([supers[member] for member in members])
+        sectors = [sector for sector in self.live if array.position(sector) < limit]
+        bitmaps = [array.states(reader(member)) for member in members]
+        clean = {chunk for states in bitmaps for chunk, state in enumerate(states) if state == CLEAN}
+        for chunk in clean.intersection(array.vouched(())):
+            text = array.unequal(read, members, array.clean_spots(chunk, (), limit))
+            if text:
+                yield f"chunk {chunk} is Clean: {text}"
+        for sector in sectors:
+            text = array.unequal(read, members, array.spots([sector]))
+            if text:
+                yield text
+            least, newest = self.flushed.get(sector, 0), self.live[sector]
+            found = array.found(read, members, sector, computed=True)
+            if any(is_lost(value, least) or isinstance(value, int) and value > newest
+                   for value in found.values()):
+                yield f"array sector {sector}: {short(found)}, flushed {least}, newest {newest}"

@@ -222,9 +222,15 @@ class Scene:
         self.vm.run(["blockdev", "--flushbufs", disk])
 
     def assemble(self, array, image):
-        """Lets the kernel take a crash state and sync it. The array is up; nothing is logged."""
+        """Lets the kernel take a crash state, sync it, and make Clean what it may. The array is up;
+        nothing is logged. Gives its bits()."""
         self.server.logging = False
         self.bring_up(array, image)
+        array.flush()
+        bits = array.bits()
+        if not array.degraded():
+            assert not bits["need sync"] + bits["syncing"] + bits["dirty"], bits
+        return bits
 
     def bring_up(self, array, image):
         for disk in array.members:
