@@ -1243,6 +1243,25 @@ def test_has_what_it_left_with_and_parity(parity_log):
         assert both(log.judge(20)) == NOTHING
 
 
+# -- two requests to a sector -------------------------------------------------------------------
+
+def test_two_bitmap_writes_at_once(log):
+    """The first may land last: then the byte is Clean again, and data go out."""
+    log.states[1] = CLEAN
+    first = log.begin(WRITE, 0, BITMAP + 2, bytes(log.states).ljust(SECTOR, b"\0"))
+    log.state(1, DIRTY)
+    log.done(first)
+    log.flush()
+    assert log.rules() == [("overlap", 0)]
+
+
+def test_a_bitmap_write_after_the_other(log):
+    log.state(1, CLEAN, flush=False)
+    log.state(1, DIRTY, flush=False)
+    log.flush()
+    assert log.rules() == []
+
+
 # -- what became of a state that the kernel assembled --------------------------------------------
 
 def image_of(log, folder):

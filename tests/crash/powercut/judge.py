@@ -20,6 +20,8 @@ began may be there as well. So each check below holds for all power cuts at that
   cover    the superblocks may tell of a larger array than the bitmap of an in-sync member covers;
            or of a larger array than before, and a byte of what it gains may be another than
            Unwritten (promise 6)
+  overlap  a request begins while another to the same sector of the member is in flight: nobody
+           knows which of them lands last
   read     in the end, what is read through the array is not the newest that was written
 """
 import dataclasses
@@ -174,7 +176,13 @@ class Judge:
     # -- what entries mean ------------------------------------------------------------------
 
     def _begin(self, entry):
-        member, changes = entry.disk, self.media[entry.disk].begin(entry)
+        member, medium = entry.disk, self.media[entry.disk]
+        busy = medium.busy(entry)
+        if busy is not None:
+            self._report("overlap", 0, f"a {entry.kind} of sectors {entry.sector} to "
+                         f"{entry.sector + entry.sectors - 1} of disk {member} begins, and another "
+                         f"request to sector {busy} is in flight")
+        changes = medium.begin(entry)
         if not changes:
             return
         if entry.sector >= self.array.data_start:
