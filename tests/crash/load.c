@@ -89,9 +89,10 @@ static unsigned int rnd(struct worker *me, unsigned int below)
 	return (unsigned int)rand_r(&me->seed) % below;
 }
 
+static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void mark_words(const uint64_t *words, size_t size)
 {
-	static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
 	static unsigned char *buf;
 
 	pthread_mutex_lock(&mark_lock);
@@ -110,6 +111,16 @@ static void mark(uint64_t kind, uint64_t first, uint64_t second, uint64_t third)
 	uint64_t words[] = { kind, first, second, third };
 
 	mark_words(words, sizeof(words));
+}
+
+static uint64_t marks_so_far(void)
+{
+	uint64_t nr;
+
+	pthread_mutex_lock(&mark_lock);
+	nr = marks_written;
+	pthread_mutex_unlock(&mark_lock);
+	return nr;
 }
 
 /* While the ranges are still taken: nobody can have written there again. */
@@ -257,11 +268,11 @@ static uint64_t all_done(void)
 
 static void sync_all(void)
 {
-	uint64_t low = all_done();
+	uint64_t low = all_done(), told = marks_so_far();
 
 	if (fsync(dev))
 		die("fsync");
-	mark(MARK_FLUSHED, low, 0, 0);
+	mark(MARK_FLUSHED, low, told, 0);
 	pthread_mutex_lock(&lock);
 	syncs++;
 	pthread_mutex_unlock(&lock);

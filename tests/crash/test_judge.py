@@ -346,6 +346,18 @@ def test_durable_when_it_is_done(log):
     assert any("generation 3 was flushed" in one.text for one in log.judge(30).violations)
 
 
+def test_fsync_after_the_load_was_told(log):
+    """It covers what is done, also while an older write is not."""
+    log.state(1, DIRTY)
+    log.data(130, 2, members=[0], flush=True)
+    log.data(130, 2, members=[1])
+    log.told((130, 1, 2, 0))
+    log.mark(MARK_FLUSHED, 0, 0)        # began before that mark
+    assert log.rules() == []
+    log.mark(MARK_FLUSHED, 0, 1)
+    assert log.rules() == [("flushed", 1)]
+
+
 def test_told_of_what_is_discarded(log):
     log.state(1, DIRTY)
     log.data(130, 1)

@@ -60,6 +60,7 @@ class Promised:
         self.discards = {}      # (first, sectors) being discarded as the load said
         self._dead = {}         # sector -> generations up to this are discarded
         self._order = []        # (generation, sector), not covered by an fsync
+        self._told = []         # (mark, generation, sector), as above; it need not be the oldest
 
     def wrote(self, sector, number):
         """Whether that is news."""
@@ -96,10 +97,19 @@ class Promised:
         if not self.discards[first, sectors]:
             del self.discards[first, sectors]
 
-    def synced(self, low):
-        """Gives the sectors that are newly covered."""
-        covered = dict((s, n) for n, s in self._order if n <= low)
+    def told(self, mark, first, sectors, number):
+        """... by this mark: it is done."""
+        self._told += ((mark, number, sector) for sector in range(first, first + sectors))
+
+    def synced(self, low, marks):
+        """All up to this generation, and what was told by so many marks. Gives the sectors that are
+        newly covered."""
+        covered = {}
+        for number, sector in sorted([(n, s) for n, s in self._order if n <= low]
+                                     + [(n, s) for mark, n, s in self._told if mark < marks]):
+            covered[sector] = number
         self._order = [(n, s) for n, s in self._order if n > low]
+        self._told = [one for one in self._told if one[0] >= marks]
         return self._covered(covered)
 
     def durable(self, first, sectors, number):
@@ -130,6 +140,7 @@ class Judge:
         self.violations = []
         self.checked = {"order": 0, "clean": 0, "flushed": 0, "cover": 0, "enough": 0}
         self.position = 0
+        self._marks = 0         # so far
         self.extent = 0         # of the bitmap, in sectors: the most that a power cut may leave
         self._newest_extent = 0
         self._proved = set()    # chunks that are known to be as Clean says
@@ -238,18 +249,20 @@ class Judge:
         magic, kind, first, second, third = MARK.unpack_from(entry.data)
         if magic != MARK_MAGIC:
             return
+        self._marks += 1
         if kind == MARK_DISCARD:
             self.promised.discard(first, second, third)
         elif kind == MARK_DISCARDED:
             self.promised.discarded(first, second)
         elif kind == MARK_FLUSHED:
-            self._flushed(self.promised.synced(first))
+            self._flushed(self.promised.synced(first, second))
         elif kind == MARK_WROTE:
             self._told(wrote(entry.data))
 
     def _told(self, writes):
         """Writes that are done."""
         for first, sectors, number, durable in writes:
+            self.promised.told(self._marks - 1, first, sectors, number)
             for sector in range(first, first + sectors):
                 if self.promised.wrote(sector, number):     # ... and no member was sent it
                     self._proved.discard(self.array.chunk_of(sector))
