@@ -39,7 +39,7 @@ IN_FLIGHT, GIVEN = 0.5, 0.03        # of the states of each level, at least
 SHARE = 0.15            # of all states, on each level
 CHECKED = 20            # times each rule, on each array
 # without one of each, a level was not looked at
-NEEDED = {"a member that comes back": {"re_add"}, "a size change": {"resize"},
+NEEDED = {"a member that comes back": {"re_add", "come_and_go"}, "a size change": {"resize"},
           "a recovery": {"replace", "unsynced", "freeze", "fail_again", "two_fail"}}
 
 

@@ -5,10 +5,11 @@ import time
 from .scene import CHUNK
 
 PAUSE = 2               # seconds of the load before and after
+OFTEN = 8
 HALFWAY = 8 * CHUNK     # sectors of a member: within what the load writes
-MARKED = "0-60"         # chunks: most of them are never written to
 FAST = 100000           # KiB/s: does not wait for the load
-AMID = 20 * CHUNK + CHUNK // 2      # ... halfway in one of those, where the members began with junk
+NOBODYS = "18-22"       # chunks that the load does not write to; the members began with junk there
+AMID = 20 * CHUNK + CHUNK // 2      # sectors: halfway in one of them
 
 
 def leave(scene, array, number=-1):
@@ -56,6 +57,16 @@ def re_add(scene, array):
     array.re_add(leave(scene, array))
 
 
+def come_and_go(scene, array):
+    """As re_add(), many times: what is done between a failure and the superblocks that tell of it."""
+    member = array.members[-1]
+    for _ in range(OFTEN):
+        scene.lose(array, member, by_hand=array.get("level") in ("raid1", "raid5"))
+        scene.remove(array, member)
+        array.re_add(member)
+        array.wait_sync()
+
+
 def replace(scene, array):
     """A member fails, and another takes its place."""
     renew(scene, array, leave(scene, array))
@@ -63,14 +74,15 @@ def replace(scene, array):
 
 def resync(scene, array):
     """Chunks are synced while they are written, all the time. The first time, that is interrupted
-    in the midst of a chunk, and goes on."""
+    in the midst of a chunk, and goes on; on RAID4/5/6 parity is built then where nobody writes."""
     array.set("sync_speed_min", FAST)
     array.set("sync_max", AMID)
-    array.set("llbitmap/mark", MARKED)
+    array.set("bitmap_set_bits", NOBODYS)
+    array.set("llbitmap/mark", "0-60")
     wait_halfway(scene, array, "resync")
     interrupt(array)
     for _ in range(PAUSE * 3):
-        array.set("llbitmap/mark", MARKED)
+        array.set("llbitmap/mark", "0-60")
         time.sleep(PAUSE / 3)
         array.wait_sync()
 
@@ -108,5 +120,5 @@ def two_fail(scene, array):
 
 def all_for(level):
     """What may happen to an array of this level."""
-    return [re_add, replace, resync, unsynced, freeze, fail_again,
+    return [re_add, come_and_go, replace, resync, unsynced, freeze, fail_again,
             *([two_fail] if level in (1, 6) else [])]

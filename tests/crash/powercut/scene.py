@@ -26,6 +26,8 @@ DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
 DATA_BEGIN_MAX = 4096
 STRIPE = 1024                   # sectors of a member at most, as mdadm likes them
 
+LOSING = 0.3            # seconds
+
 ENOUGH = "/run/crash-load.enough"       # as load.c has it
 
 # A VM with disks for an array of each level, large enough for two pages of the bitmap. With fewer
@@ -72,12 +74,14 @@ def first_and_count(window):
 
 def slow(rng, mark_disk, superblocks_late):
     """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little,
-    superblocks half a second if superblocks_late() says so."""
+    superblocks and flushes long, if superblocks_late() says so. Without FUA, blk-flush.c begins no
+    flush while a superblock is being written; an fsync that waits for another flush is over by then,
+    and gets ahead of it."""
     def delay(disk, kind, sector):
         if disk == mark_disk:
             return 0
-        if kind != FLUSH and sector in SUPER_SECTORS and superblocks_late():
-            return 0.5
+        if superblocks_late() and (kind == FLUSH or sector in SUPER_SECTORS):
+            return 0.1 if kind == FLUSH else 0.3
         if kind == FLUSH or sector < DATA_BEGIN:
             return rng.choice((0, 0.002, 0.01))
         return rng.choice((0, 0, 0.001, 0.004))
@@ -252,6 +256,7 @@ class Scene:
         """The member fails by hand, and its disk is fine; or the disk refuses everything, until it
         is removed from the array."""
         self.losing = True
+        time.sleep(LOSING)      # something is not flushed when it fails
         if by_hand:
             array.fail(member)
         else:
