@@ -7,10 +7,10 @@
  *
  * Threads write batches of random requests to the windows FIRST:SECTORS of
  * DEVICE (one io_submit() each, so that md sees them in one plug), fsync and
- * discard, until SECONDS are over, enough was done, and the file ENOUGH says that
- * nothing else happens to the array. Each sector carries its number and a
- * generation that grows with every request, from GENERATION on; no two requests
- * in flight overlap. Discards are of UNIT sectors, which is what a bitmap chunk
+ * discard, and one more only fsyncs, until SECONDS are over, enough was done, and
+ * the file ENOUGH says that nothing else happens to the array. Each sector carries
+ * its number and a generation that grows with every request, from GENERATION on;
+ * no two requests in flight overlap. Discards are of UNIT sectors, which is what a bitmap chunk
  * stands for, or of a part of it. Now and then a write is to be durable when it
  * is done (RWF_DSYNC). MARKS is a device that gets a sector when writes or an
  * fsync are done, and around every discard, so that what was promised is known
@@ -89,9 +89,10 @@ static unsigned int rnd(struct worker *me, unsigned int below)
 	return (unsigned int)rand_r(&me->seed) % below;
 }
 
+static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static void mark_words(const uint64_t *words, size_t size)
 {
-	static pthread_mutex_t mark_lock = PTHREAD_MUTEX_INITIALIZER;
 	static unsigned char *buf;
 
 	pthread_mutex_lock(&mark_lock);
@@ -110,6 +111,16 @@ static void mark(uint64_t kind, uint64_t first, uint64_t second, uint64_t third)
 	uint64_t words[] = { kind, first, second, third };
 
 	mark_words(words, sizeof(words));
+}
+
+static uint64_t marks_so_far(void)
+{
+	uint64_t nr;
+
+	pthread_mutex_lock(&mark_lock);
+	nr = marks_written;
+	pthread_mutex_unlock(&mark_lock);
+	return nr;
 }
 
 /* While the ranges are still taken: nobody can have written there again. */
@@ -257,11 +268,11 @@ static uint64_t all_done(void)
 
 static void sync_all(void)
 {
-	uint64_t low = all_done();
+	uint64_t low = all_done(), told = marks_so_far();
 
 	if (fsync(dev))
 		die("fsync");
-	mark(MARK_FLUSHED, low, 0, 0);
+	mark(MARK_FLUSHED, low, told, 0);
 	pthread_mutex_lock(&lock);
 	syncs++;
 	pthread_mutex_unlock(&lock);
@@ -333,6 +344,18 @@ static void *work(void *arg)
 	return NULL;
 }
 
+/* Writes wait while a failure is recorded; who only syncs does so just then. */
+static void *sync_only(void *seed)
+{
+	struct worker me = { .seed = (unsigned int)atoi(seed) };
+
+	while (!over()) {
+		usleep(rnd(&me, 200) * 1000);
+		sync_all();
+	}
+	return NULL;
+}
+
 /* Clean and Dirty as often as the kernel can. */
 static void *flush(void *arg)
 {
@@ -398,7 +421,7 @@ static int read_back(const char *device)
 
 int main(int argc, char **argv)
 {
-	pthread_t flusher;
+	pthread_t flusher, syncer;
 
 	if (argc > 3 && !strcmp(argv[1], "read")) {
 		parse_windows(argv + 3);
@@ -429,8 +452,10 @@ int main(int argc, char **argv)
 		pthread_create(&flusher, NULL, flush, NULL);
 	for (int t = 0; t < THREADS; t++)
 		pthread_create(&workers[t].thread, NULL, work, &workers[t]);
+	pthread_create(&syncer, NULL, sync_only, argv[4]);
 	for (int t = 0; t < THREADS; t++)
 		pthread_join(workers[t].thread, NULL);
+	pthread_join(syncer, NULL);
 	if (strcmp(flush_path, "-"))
 		pthread_join(flusher, NULL);
 	sync_all();

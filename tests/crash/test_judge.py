@@ -45,7 +45,7 @@ class Log:
     """Writes a log as the array of these tests would: everything durable unless said otherwise."""
     members = (0, 1)
 
-    def __init__(self, litter=()):
+    def __init__(self, litter=(), events=5):
         """(member, sector): what is there from before there was an array."""
         self.entries = []
         self.content, self.before, self.assembled = {}, None, {}
@@ -53,7 +53,7 @@ class Log:
             self.write(member, sector, b"x" * SECTOR)
         self.states = [UNWRITTEN] * (SIZE // CHUNK)
         self.covers(SIZE)
-        self.size(5, SIZE)
+        self.size(events, SIZE)
         self.bitmap()
         self.start = len(self.entries)
 
@@ -344,6 +344,18 @@ def test_durable_when_it_is_done(log):
     log.mark(MARK_FLUSHED, 2)       # an older one: what was promised remains
     log.flush([0])
     assert any("generation 3 was flushed" in one.text for one in log.judge(30).violations)
+
+
+def test_fsync_after_the_load_was_told(log):
+    """It covers what is done, also while an older write is not."""
+    log.state(1, DIRTY)
+    log.data(130, 2, members=[0], flush=True)
+    log.data(130, 2, members=[1])
+    log.told((130, 1, 2, 0))
+    log.mark(MARK_FLUSHED, 0, 0)        # began before that mark
+    assert log.rules() == []
+    log.mark(MARK_FLUSHED, 0, 1)
+    assert log.rules() == [("flushed", 1)]
 
 
 def test_told_of_what_is_discarded(log):
@@ -806,12 +818,12 @@ def test_new_bytes_are_not_durable(small):
 class ParityLog(Log):
     """RAID5 of three, RAID6 of five; one chunk of the array is one of the bitmap."""
 
-    def __init__(self, level, litter=()):
+    def __init__(self, level, litter=(), events=5):
         self.members = tuple(range(3 if level == 5 else 5))
         layout = ParityLayout(level, len(self.members), SIZE, CHUNK)
         self.array = Parities(self.members, layout, CHUNK, BITMAP, DATA)
         self.disks = [bytearray(SIZE * SECTOR) for _ in self.members]
-        super().__init__(litter)
+        super().__init__(litter, events)
 
     def data(self, sector, generation, members=None, flush=False, wrong=(), late=()):
         """A write to an array sector and what goes with it. Parity on the roles `wrong` is left as
@@ -1038,6 +1050,33 @@ def test_parity_that_nobody_vouches_for(littered, state):
     assert both(littered.judge(30)) == NOTHING
 
 
+def test_parity_of_a_chunk_without_data(littered):
+    littered.state(1, CLEAN)
+    littered.flush()
+    assert both(littered.judge(30)) == CLEAN_AND_STATES
+
+
+def test_bitmap_with_junk_in_it_that_was_never_stored(littered):
+    """As mdadm leaves it for a moment."""
+    log = ParityLog(littered.array.layout.level, [(parity_role(littered, 1), littered.where)], 1)
+    log.covers(SIZE, state=FIRST_USE)
+    log.state(1, CLEAN)
+    log.flush()
+    assert both(log.judge(30)) == NOTHING
+
+
+def test_member_with_junk_in_a_chunk_without_data(parity_log):
+    log = parity_log
+    log.state(1, CLEAN)
+    log.without(0)
+    log.write(0, DATA + CHUNK + 9, b"x" * SECTOR)
+    log.size(7, SIZE)
+    log.flush()
+    test = log.judge(30)
+    assert both(test) == CLEAN_AND_STATES
+    assert "become in-sync" in test.judge.violations[0].text
+
+
 def test_parity_of_what_was_not_written(half_built):
     """In a Clean chunk all of it is right."""
     log = half_built
@@ -1214,3 +1253,73 @@ def test_has_what_it_left_with_and_parity(parity_log):
         log.without(*log.members[:lost + 1], events=6 + lost)
         log.flush()
         assert both(log.judge(20)) == NOTHING
+
+
+# -- two requests to a sector -------------------------------------------------------------------
+
+def test_two_bitmap_writes_at_once(log):
+    """The first may land last: then the byte is Clean again, and data go out."""
+    log.states[1] = CLEAN
+    first = log.begin(WRITE, 0, BITMAP + 2, bytes(log.states).ljust(SECTOR, b"\0"))
+    log.state(1, DIRTY)
+    log.done(first)
+    log.flush()
+    assert log.rules() == [("overlap", 0)]
+
+
+def test_a_bitmap_write_after_the_other(log):
+    log.state(1, CLEAN, flush=False)
+    log.state(1, DIRTY, flush=False)
+    log.flush()
+    assert log.rules() == []
+
+
+# -- what became of a state that the kernel assembled --------------------------------------------
+
+def image_of(log, folder):
+    """The Image that is left after all of the log, and the disk files of it: {member: path}."""
+    judge = log.judge().judge
+    content = {member: medium.base for member, medium in judge.media.items()}
+    image = Image(log.array, 0, content, judge.promised.live, judge.promised.flushed, judge.trusted)
+    paths = {member: folder / f"disk{member}" for member in log.members}
+    for member, path in paths.items():
+        path.touch()
+        image.write(member, path, (DATA + SIZE) * SECTOR)
+    return image, paths
+
+
+def test_assembled_as_it_was(log, parity_log, tmp_path):
+    for one in log, parity_log:
+        one.state(1, DIRTY)
+        one.data(one.array.ranges(1)[0][0], 1, flush=True)
+        one.mark(MARK_FLUSHED, 1)
+        one.state(1, CLEAN)
+        image, paths = image_of(one, tmp_path)
+        assert image.compare(paths) == []
+
+
+def test_member_is_thrown_out(log, tmp_path):
+    """What it lacks nobody would see: the other one alone is compared."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    image, _ = image_of(log, tmp_path)
+    log.without(1)
+    _, paths = image_of(log, tmp_path)
+    wrong, = image.compare(paths)
+    assert "only disks [0] can be trusted" in wrong and "disks [0, 1]" in wrong
+
+
+def test_row_without_data_was_not_synced(half_built, tmp_path):
+    half_built.state(1, CLEAN)
+    image, paths = image_of(half_built, tmp_path)
+    wrong, = image.compare(paths)
+    assert "chunk 1 is Clean: parity" in wrong
+
+
+def test_copies_were_not_synced(log, tmp_path):
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.data(130, 2, members=[0], flush=True)
+    image, paths = image_of(log, tmp_path)
+    wrong, = image.compare(paths)
+    assert "copies differ" in wrong

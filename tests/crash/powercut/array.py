@@ -183,13 +183,14 @@ class LoggedArray:
         """The superblock of the bitmap."""
         return BitmapImage(read(self.bitmap_start) or ZEROES)
 
-    def state(self, read, chunk):
-        """What a bitmap says of a chunk, if it vouches."""
+    def states(self, read):
+        """What a bitmap says of the chunks, if it vouches: a byte for each."""
         of_all = says_of_all(self.bitmap_of(read))
         if of_all is not None:
-            return of_all
-        sector, offset = self.byte_at(chunk)
-        return (read(sector) or ZEROES)[offset]
+            return bytes([of_all]) * self.chunks
+        (first, offset), (last, _) = self.byte_at(0), self.byte_at(self.chunks - 1)
+        raw = b"".join(read(sector) or ZEROES for sector in range(first, last + 1))
+        return raw[offset:offset + self.chunks]
 
 
 class Mirrors(LoggedArray):
@@ -271,8 +272,13 @@ class Mirrors(LoggedArray):
         """What is compared between members for these array sectors: they themselves."""
         return sectors
 
+    @staticmethod
+    def vouched(written):
+        """The chunks whose Clean says something, if data are in the `written` ones."""
+        return written
+
     def clean_spots(self, chunk, sectors, limit):
-        """... that must be right in a Clean chunk in which these sectors hold data."""
+        """What is compared in a Clean chunk in which these sectors hold data."""
         return sectors
 
     def places(self, spots):
@@ -397,6 +403,9 @@ class Parities(LoggedArray):
     def spots(self, sectors):
         """Rows: places on the members, from their data on."""
         return set(map(self.position, sectors))
+
+    def vouched(self, written):
+        return range(self.chunks)
 
     def clean_spots(self, chunk, sectors, limit):
         return range(chunk * self.chunk, min((chunk + 1) * self.chunk, limit))

@@ -7,6 +7,7 @@ bitmaps, data. Nothing is taken over from judge.py but what the load was promise
 array without a member is being written.
 """
 import dataclasses
+import functools
 import os
 import random
 
@@ -148,7 +149,7 @@ class CrashTest:
                        for member, medium in self.judge.media.items()}
             promised = self.judge.promised
             self.images.append(Image(self.array, position, content, dict(promised.live),
-                                     dict(promised.flushed), self.judge.leaving,
+                                     dict(promised.flushed), members,
                                      frozenset(one for one in supers if supers[one])))
         return keep
 
@@ -189,10 +190,14 @@ class CrashTest:
         def read(member, sector):
             return readers[member](sector)
 
-        for chunk, sectors in promised.by_chunk.items():
+        bytes_of = {member: array.states(readers[member]) for member in returning}
+        for chunk in array.vouched(promised.by_chunk):
+            sectors = promised.by_chunk.get(chunk, ())
             if limit < array.extent:    # behind the end: not of the array any more, or not yet
                 sectors = [sector for sector in sectors if array.position(sector) < limit]
-            states = {member: array.state(readers[member], chunk) for member in returning}
+            states = {member: found[chunk] for member, found in bytes_of.items()}
+            if not sectors and CLEAN not in states.values():
+                continue
             text = self._wrong(chunk, sectors, read, members, states, limit)
             clean = [member for member, value in states.items() if value == CLEAN]
             if clean and not text:
@@ -217,8 +222,7 @@ class CrashTest:
             if not found and self.judge.at_rest(array.spots([sector])):
                 found = array.found(read, members, sector, computed=True)
             least = self.judge.promised.flushed.get(sector, 0)
-            if any(is_lost(value, least)
-                   for member, value in found.items() if member not in self.judge.leaving):
+            if any(is_lost(value, least) for value in found.values()):
                 return f"array sector {sector}: {short(found)}; generation {least} was flushed"
         return ""
 
@@ -239,7 +243,7 @@ class Image:
     content: dict           # member -> {sector: value}
     live: dict
     flushed: dict
-    leaving: frozenset = frozenset()    # README.md, "Let off"
+    trusted: frozenset = frozenset()    # the members that the array is to be made of
     named: frozenset = frozenset()      # who has a superblock, and can be named to mdadm
 
     def write(self, member, path, size):
@@ -261,23 +265,37 @@ class Image:
             return values[member](sector, files[member].read(SECTOR))
 
         try:
-            supers = {member: self.array.super_of(lambda s, m=member: read(m, s))
-                      for member in files}
-            members = trusted(supers)
-            if not members:
-                return ["no member is in-sync"]
-            limit = self.array.extent_by([supers[member] for member in members])
-            sectors = [sector for sector in self.live if self.array.position(sector) < limit]
-            wrong = [self.array.unequal(read, members, self.array.spots([sector]))
-                     for sector in sectors]
-            for sector in sectors:
-                least, newest = self.flushed.get(sector, 0), self.live[sector]
-                found = self.array.found(read, members, sector, computed=True)
-                if any(is_lost(value, least) or isinstance(value, int) and value > newest
-                       for value in found.values()):
-                    wrong.append(f"array sector {sector}: {short(found)}, flushed {least}, "
-                                 f"newest {newest}")
-            return list(filter(None, wrong))
+            return list(self._wrong(read, files))
         finally:
             for file in files.values():
                 file.close()
+
+    def _wrong(self, read, disks):
+        def reader(member):
+            return functools.partial(read, member)
+
+        array = self.array
+        supers = {member: array.super_of(reader(member)) for member in disks}
+        members = trusted(supers)
+        if not self.trusted <= members:
+            # who is left would be compared with nobody
+            yield f"{too_few(supers, members)}; it was made of disks {sorted(self.trusted)}"
+        if not members:
+            return
+        limit = array.extent_by([supers[member] for member in members])
+        sectors = [sector for sector in self.live if array.position(sector) < limit]
+        bitmaps = [array.states(reader(member)) for member in members]
+        clean = {chunk for states in bitmaps for chunk, state in enumerate(states) if state == CLEAN}
+        for chunk in clean.intersection(array.vouched(())):
+            text = array.unequal(read, members, array.clean_spots(chunk, (), limit))
+            if text:
+                yield f"chunk {chunk} is Clean: {text}"
+        for sector in sectors:
+            text = array.unequal(read, members, array.spots([sector]))
+            if text:
+                yield text
+            least, newest = self.flushed.get(sector, 0), self.live[sector]
+            found = array.found(read, members, sector, computed=True)
+            if any(is_lost(value, least) or isinstance(value, int) and value > newest
+                   for value in found.values()):
+                yield f"array sector {sector}: {short(found)}, flushed {least}, newest {newest}"

@@ -11,16 +11,17 @@ began may be there as well. So each check below holds for all power cuts at that
            of any of it is not right (promise 2); or a member that left, and would be taken back by
            that bitmap, has something else (promise 8). Or one that says Unwritten, and data are
            there (promise 4).
-  flushed  an fsync has returned, and a copy of what it covers is not durable. A member that was
-           failed a moment ago is let off: md leaves it out of the flush at once, with any
-           bitmap or none, and does not wait until the superblocks tell. The same for a write
-           that is to be durable when it is done. Of a member that is missing, parity gives
-           something else, where nothing is being written (hole.py).
+  flushed  an fsync has returned, and a copy of what it covers is not durable. A member that has
+           failed counts until the superblocks tell. The same for a write that is to be durable
+           when it is done. Of a member that is missing, parity gives something else, where
+           nothing is being written (hole.py).
   enough   the members that the superblocks call in-sync may be too few to have all data, or have
            no bitmap that the kernel takes
   cover    the superblocks may tell of a larger array than the bitmap of an in-sync member covers;
            or of a larger array than before, and a byte of what it gains may be another than
            Unwritten (promise 6)
+  overlap  a request begins while another to the same sector of the member is in flight: nobody
+           knows which of them lands last
   read     in the end, what is read through the array is not the newest that was written
 """
 import dataclasses
@@ -30,7 +31,7 @@ from vmtest.member import BitmapImage
 from .array import (CLEAN, SUPER_SECTORS, UNWRITTEN, cleared_by, covers, is_ours, may_return,
                     says_of_all, short, too_few, trusted, vouches)
 from .hole import Rows
-from .log import (DISCARD, DONE, LEAVE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
+from .log import (DISCARD, DONE, MARK, MARK_DISCARD, MARK_DISCARDED, MARK_FLUSHED, MARK_MAGIC,
                   MARK_WROTE, SECTOR, SHRINK, WRITE, wrote)
 from .media import Medium
 
@@ -59,6 +60,7 @@ class Promised:
         self.discards = {}      # (first, sectors) being discarded as the load said
         self._dead = {}         # sector -> generations up to this are discarded
         self._order = []        # (generation, sector), not covered by an fsync
+        self._told = []         # (mark, generation, sector), as above; it need not be the oldest
 
     def wrote(self, sector, number):
         """Whether that is news."""
@@ -95,10 +97,19 @@ class Promised:
         if not self.discards[first, sectors]:
             del self.discards[first, sectors]
 
-    def synced(self, low):
-        """Gives the sectors that are newly covered."""
-        covered = dict((s, n) for n, s in self._order if n <= low)
+    def told(self, mark, first, sectors, number):
+        """... by this mark: it is done."""
+        self._told += ((mark, number, sector) for sector in range(first, first + sectors))
+
+    def synced(self, low, marks):
+        """All up to this generation, and what was told by so many marks. Gives the sectors that are
+        newly covered."""
+        covered = {}
+        for number, sector in sorted([(n, s) for n, s in self._order if n <= low]
+                                     + [(n, s) for mark, n, s in self._told if mark < marks]):
+            covered[sector] = number
         self._order = [(n, s) for n, s in self._order if n > low]
+        self._told = [one for one in self._told if one[0] >= marks]
         return self._covered(covered)
 
     def durable(self, first, sectors, number):
@@ -126,10 +137,10 @@ class Judge:
         self.media = {member: Medium(member, array.value(member)) for member in array.members}
         self.promised = Promised(array)
         self.trusted = frozenset()
-        self.leaving = frozenset()      # failed, but the superblocks may not tell yet
         self.violations = []
         self.checked = {"order": 0, "clean": 0, "flushed": 0, "cover": 0, "enough": 0}
         self.position = 0
+        self._marks = 0         # so far
         self.extent = 0         # of the bitmap, in sectors: the most that a power cut may leave
         self._newest_extent = 0
         self._proved = set()    # chunks that are known to be as Clean says
@@ -161,8 +172,6 @@ class Judge:
             self._check_row(row)
         if entry.kind == DONE:
             self._done(entry)
-        elif entry.kind == LEAVE:
-            self.leaving |= {entry.disk}
         elif entry.kind == SHRINK:
             self._shrink(entry.sector)
         elif entry.disk == self.mark_disk:
@@ -178,7 +187,13 @@ class Judge:
     # -- what entries mean ------------------------------------------------------------------
 
     def _begin(self, entry):
-        member, changes = entry.disk, self.media[entry.disk].begin(entry)
+        member, medium = entry.disk, self.media[entry.disk]
+        busy = medium.busy(entry)
+        if busy is not None:
+            self._report("overlap", 0, f"a {entry.kind} of sectors {entry.sector} to "
+                         f"{entry.sector + entry.sectors - 1} of disk {member} begins, and another "
+                         f"request to sector {busy} is in flight")
+        changes = medium.begin(entry)
         if not changes:
             return
         if entry.sector >= self.array.data_start:
@@ -213,9 +228,12 @@ class Judge:
                 self._bitmap_changed()
                 self._check_cover()
             elif member in self.trusted:
+                written = self.promised.by_chunk
+                vouched = {CLEAN: self.array.vouched(written), UNWRITTEN: written}
                 for chunk in self.array.chunks_at(sector):
                     state = value[self.array.byte_at(chunk)[1]] if value else UNWRITTEN
-                    if state <= CLEAN and chunk in self.promised.by_chunk:
+                    # ... a bitmap that was never stored says something else
+                    if chunk in vouched.get(state, ()) and state in self._states(member, chunk):
                         self._check_clean(chunk, member, state, f"disk {member} is to hold {state}")
 
     def _done(self, entry):
@@ -231,18 +249,20 @@ class Judge:
         magic, kind, first, second, third = MARK.unpack_from(entry.data)
         if magic != MARK_MAGIC:
             return
+        self._marks += 1
         if kind == MARK_DISCARD:
             self.promised.discard(first, second, third)
         elif kind == MARK_DISCARDED:
             self.promised.discarded(first, second)
         elif kind == MARK_FLUSHED:
-            self._flushed(self.promised.synced(first))
+            self._flushed(self.promised.synced(first, second))
         elif kind == MARK_WROTE:
             self._told(wrote(entry.data))
 
     def _told(self, writes):
         """Writes that are done."""
         for first, sectors, number, durable in writes:
+            self.promised.told(self._marks - 1, first, sectors, number)
             for sector in range(first, first + sectors):
                 if self.promised.wrote(sector, number):     # ... and no member was sent it
                     self._proved.discard(self.array.chunk_of(sector))
@@ -251,7 +271,7 @@ class Judge:
 
     def _flushed(self, covered):
         for sector, number in covered.items():
-            self._check_flushed(sector, number, self.trusted - self.leaving)
+            self._check_flushed(sector, number, self.trusted)
 
     def read_back(self, content):
         """After all entries: what was read through the array, {sector: generation, or something}."""
@@ -280,7 +300,6 @@ class Judge:
             now |= good
             sizes += [self.array.extent_by([supers[member] for member in good])] if good else []
         joined, gone, self.trusted = now - self.trusted, self.trusted - now, now
-        self.leaving &= now
         self._sizes(max(sizes), sizes[-1])
         self._bitmap_changed(joined)
         for sector, number in self.promised.flushed.items():
@@ -306,7 +325,7 @@ class Judge:
         if not joined:
             return
         self._proved.clear()
-        for chunk in self.promised.by_chunk:
+        for chunk in self.array.vouched(self.promised.by_chunk):
             for member in self.trusted:     # what the others say must hold for who joins, too
                 for state in {UNWRITTEN, CLEAN}.intersection(self._states(member, chunk)):
                     self._check_clean(chunk, member, state, f"disks {sorted(joined)} become in-sync "
@@ -390,7 +409,7 @@ class Judge:
 
     def _check_clean(self, chunk, member, state, why):
         """The member's bitmap may say so."""
-        sectors = self.promised.by_chunk[chunk]
+        sectors = self.promised.by_chunk.get(chunk, ())
         if state == UNWRITTEN and sectors:
             self._report("clean", chunk, f"{why}, and {len(sectors)} sectors are written")
         returning = self._returning.get(member, frozenset())

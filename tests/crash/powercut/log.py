@@ -7,7 +7,6 @@ SECTOR = 512
 
 # kinds of entries
 WRITE, DISCARD, FLUSH, DONE = "write", "discard", "flush", "done"
-LEAVE = "leave"         # no request: the disk is going to fail
 SHRINK = "shrink"       # no request: the array is going to end at this sector, nobody writes behind it
 
 # Format of load.c: what each sector that it writes begins with (magic, array sector, generation),
@@ -17,7 +16,8 @@ DATA = struct.Struct("<8sQQ")
 DATA_MAGIC = b"LLBDATA\0"
 MARK = struct.Struct("<8sQQQQ")
 MARK_MAGIC = b"LLBMARK\0"
-MARK_FLUSHED = 1        # generations up to `first` are done and an fsync after that is done, too
+MARK_FLUSHED = 1        # generations up to `first`, and what the first `second` marks tell of, are
+                        # done and an fsync after that is done, too
 MARK_DISCARD = 2        # `first` sector, `second` sectors are going to be discarded; what was written
                         # there is of the third number's generation at most
 MARK_DISCARDED = 3      # ... and that is done

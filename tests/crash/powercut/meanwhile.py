@@ -5,17 +5,18 @@ import time
 from .scene import CHUNK
 
 PAUSE = 2               # seconds of the load before and after
+OFTEN = 8
 HALFWAY = 8 * CHUNK     # sectors of a member: within what the load writes
+FAST = 100000           # KiB/s: does not wait for the load
+NOBODYS = "18-22"       # chunks that the load does not write to; the members began with junk there
+AMID = 20 * CHUNK + CHUNK // 2      # sectors: halfway in one of them
 
 
 def leave(scene, array, number=-1):
     """The last member fails and is removed: by hand on RAID1 and RAID5, else by errors."""
     member = array.members[number]
     time.sleep(PAUSE)
-    if array.get("level") in ("raid1", "raid5"):
-        scene.fail(array, member)
-    else:
-        scene.break_disk(array, member)
+    scene.lose(array, member, by_hand=array.get("level") in ("raid1", "raid5"))
     scene.remove(array, member)
     time.sleep(PAUSE)
     return member
@@ -31,16 +32,39 @@ def renew_halfway(scene, array, member):
     """... and is recovered up to there; Scene.remove() and sync_max let it go on."""
     array.set("sync_max", HALFWAY)
     renew(scene, array, member)
+    wait_halfway(scene, array, "recover")
+
+
+def wait_halfway(scene, array, action):
+    """... and waits there."""
     deadline = time.monotonic() + 60 * scene.vm.scale
-    while array.get("sync_action") != "recover":
-        assert time.monotonic() < deadline, "nothing is recovered"
+    while array.get("sync_action") != action:
+        assert time.monotonic() < deadline, f"{action} does not begin"
         time.sleep(0.1)
     time.sleep(PAUSE)
+
+
+def interrupt(array):
+    """Ends a sync that has come halfway; nothing is in its way afterwards."""
+    array.set("sync_action", "frozen")
+    array.set("sync_max", "max")
+    time.sleep(PAUSE)
+    array.set("sync_action", "idle")
 
 
 def re_add(scene, array):
     """A member fails and comes back with what it has."""
     array.re_add(leave(scene, array))
+
+
+def come_and_go(scene, array):
+    """As re_add(), many times: what is done between a failure and the superblocks that tell of it."""
+    member = array.members[-1]
+    for _ in range(OFTEN):
+        scene.lose(array, member, by_hand=array.get("level") in ("raid1", "raid5"))
+        scene.remove(array, member)
+        array.re_add(member)
+        array.wait_sync()
 
 
 def replace(scene, array):
@@ -49,7 +73,14 @@ def replace(scene, array):
 
 
 def resync(scene, array):
-    """Chunks are synced while they are written, all the time."""
+    """Chunks are synced while they are written, all the time. The first time, that is interrupted
+    in the midst of a chunk, and goes on; on RAID4/5/6 parity is built then where nobody writes."""
+    array.set("sync_speed_min", FAST)
+    array.set("sync_max", AMID)
+    array.set("bitmap_set_bits", NOBODYS)
+    array.set("llbitmap/mark", "0-60")
+    wait_halfway(scene, array, "resync")
+    interrupt(array)
     for _ in range(PAUSE * 3):
         array.set("llbitmap/mark", "0-60")
         time.sleep(PAUSE / 3)
@@ -68,17 +99,14 @@ def unsynced(scene, array):
 def freeze(scene, array):
     """The recovery of a new member is interrupted where it has come halfway, and goes on."""
     renew_halfway(scene, array, leave(scene, array))
-    array.set("sync_action", "frozen")
-    array.set("sync_max", "max")
-    time.sleep(PAUSE)
-    array.set("sync_action", "idle")
+    interrupt(array)
 
 
 def fail_again(scene, array):
     """A new member fails where its recovery has come halfway, and comes back."""
     member = leave(scene, array)
     renew_halfway(scene, array, member)
-    scene.fail(array, member)
+    scene.lose(array, member, by_hand=True)
     scene.remove(array, member)
     time.sleep(PAUSE)
     array.add(member)
@@ -92,5 +120,5 @@ def two_fail(scene, array):
 
 def all_for(level):
     """What may happen to an array of this level."""
-    return [re_add, replace, resync, unsynced, freeze, fail_again,
+    return [re_add, come_and_go, replace, resync, unsynced, freeze, fail_again,
             *([two_fail] if level in (1, 6) else [])]

@@ -3,6 +3,9 @@
 
 A write is durable when it carried FUA and is done, or when a flush that began after the write was
 done is done itself. Until then each of its sectors may be there after a power cut, or not.
+
+Of two requests to a sector the later one is taken to land last. So it is only if the first was done
+when it began: busy() tells of others, and judge.py reports them.
 """
 from .log import DISCARD, FLUSH, SECTOR
 
@@ -17,6 +20,7 @@ class Medium:
         self.pending = {}       # sector -> [(request, value), ...], oldest first
         self.fingerprint = 0    # of the durable content
         self._requests = {}     # request -> entry, not durable
+        self._flying = set()    # requests that are not done
         self._done = []         # requests that are done, not durable
         self._flushes = {}      # flush -> requests that it makes durable
 
@@ -26,8 +30,14 @@ class Medium:
 
     def in_flight(self):
         """The requests that began and are not done."""
-        done = set(self._done).union(*self._flushes.values())
-        return [entry for number, entry in self._requests.items() if number not in done]
+        return [self._requests[number] for number in self._flying]
+
+    def busy(self, entry):
+        """The first sector of a request for which another one is in flight, or None."""
+        for sector in range(entry.sector, entry.sector + entry.sectors):
+            if any(number in self._flying for number, _ in self.pending.get(sector, ())):
+                return sector
+        return None
 
     def begin(self, entry):
         """A request begins. Gives the sectors that it changes, with their values."""
@@ -36,6 +46,7 @@ class Medium:
             self._done = []
             return []
         self._requests[entry.number] = entry
+        self._flying.add(entry.number)
         changes = []
         for i in range(entry.sectors):
             sector = entry.sector + i
@@ -47,6 +58,7 @@ class Medium:
 
     def end(self, request):
         """A request is done. Gives the entries that are durable by that."""
+        self._flying.discard(request)
         if request in self._flushes:
             numbers = self._flushes.pop(request)
         elif self._requests[request].fua:

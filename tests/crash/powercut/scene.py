@@ -16,7 +16,7 @@ from vmtest.machine import VM, VMOptions
 from levels import PARITY, width
 
 from .array import SUPER_SECTORS, LoggedArray, of_images
-from .log import FLUSH, LEAVE
+from .log import FLUSH
 from .server import LoggedDisk, Server
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
@@ -25,6 +25,8 @@ PAGE_0_CHUNKS = 4096 - 1024     # in the first page of the bitmap
 DATA_BEGIN = 2048               # at least: bitmap and superblocks are below
 DATA_BEGIN_MAX = 4096
 STRIPE = 1024                   # sectors of a member at most, as mdadm likes them
+
+LOSING = 0.3            # seconds
 
 ENOUGH = "/run/crash-load.enough"       # as load.c has it
 
@@ -70,11 +72,16 @@ def first_and_count(window):
     return f"{window.start}:{len(window)}"
 
 
-def slow(rng, mark_disk):
-    """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little."""
+def slow(rng, mark_disk, superblocks_late):
+    """Seconds that an answer waits: bitmap writes and flushes now and then long, data a little,
+    superblocks and flushes long, if superblocks_late() says so. Without FUA, blk-flush.c begins no
+    flush while a superblock is being written; an fsync that waits for another flush is over by then,
+    and gets ahead of it."""
     def delay(disk, kind, sector):
         if disk == mark_disk:
             return 0
+        if superblocks_late() and (kind == FLUSH or sector in SUPER_SECTORS):
+            return 0.1 if kind == FLUSH else 0.3
         if kind == FLUSH or sector < DATA_BEGIN:
             return rng.choice((0, 0.002, 0.01))
         return rng.choice((0, 0, 0.001, 0.004))
@@ -105,6 +112,7 @@ class Scene:
         self.seed = seed
         self.noise = random.Random(seed)
         self.littered = []      # ranges of each member
+        self.losing = False     # a member: what is done before the superblocks tell is looked for
         self._sockets = tempfile.TemporaryDirectory(prefix="llb-")
         self.server = Server(f"{self._sockets.name}/s", seed)
         kinds = (*disks, DiskOptions(size="1M"))
@@ -112,7 +120,7 @@ class Scene:
         self.vm.disks = self.server.disks = [
             LoggedDisk(i, directory, kind, self.server.socket_path)
             for i, kind in enumerate(kinds)]
-        self.server.delay = slow(self.server.random, len(disks))
+        self.server.delay = slow(self.server.random, len(disks), lambda: self.losing)
         self.server.start()
         try:
             self.vm.boot()
@@ -218,9 +226,15 @@ class Scene:
         self.vm.run(["blockdev", "--flushbufs", disk])
 
     def assemble(self, array, image):
-        """Lets the kernel take a crash state and sync it. The array is up; nothing is logged."""
+        """Lets the kernel take a crash state, sync it, and make Clean what it may. The array is up;
+        nothing is logged. Gives its bits()."""
         self.server.logging = False
         self.bring_up(array, image)
+        array.flush()
+        bits = array.bits()
+        if not array.degraded():
+            assert not bits["need sync"] + bits["syncing"] + bits["dirty"], bits
+        return bits
 
     def bring_up(self, array, image):
         for disk in array.members:
@@ -238,19 +252,20 @@ class Scene:
         self.vm.run("modprobe md-mod")
         self.vm.write("/sys/module/md_mod/parameters/llb_broken", str(order))
 
-    def fail(self, array, member):
-        """By hand; the member's disk is fine."""
-        self.server.note(LEAVE, member)
-        array.fail(member)
-
-    def break_disk(self, array, member):
-        """The member's disk refuses everything, until it is removed from the array."""
-        self.server.note(LEAVE, member)
-        self.server.broken.add(member)
+    def lose(self, array, member, by_hand):
+        """The member fails by hand, and its disk is fine; or the disk refuses everything, until it
+        is removed from the array."""
+        self.losing = True
+        time.sleep(LOSING)      # something is not flushed when it fails
+        if by_hand:
+            array.fail(member)
+        else:
+            self.server.broken.add(member)
         deadline = time.monotonic() + 60 * self.vm.scale
-        while "faulty" not in array.member_state(member):
+        while {"faulty", "blocked"}.intersection(array.member_state(member)) != {"faulty"}:
             assert time.monotonic() < deadline, "nobody writes to it any more"
             time.sleep(0.05)
+        self.losing = False
 
     def remove(self, array, member):
         array.set("sync_max", "max")        # a sync that waits there is not told of the failure
