@@ -37,7 +37,7 @@ def test_side_by_side(stage, level):
     finding = search.run(EXAMPLES, SECONDS)
     print(search.summary())
     assert not finding, f"STATEFUL_SEED={SEED}: {finding}"
-    assert sum(search.operations.values()) >= 5, "too slow to have looked at anything"
+    assert not search.left_out(), f"RAID{level} did nothing of {search.left_out()}"
 
 
 @pytest.mark.parametrize("name", KEPT)

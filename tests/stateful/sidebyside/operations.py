@@ -331,10 +331,12 @@ def kill(play):
 
 
 def resize(play, number):
+    """To one of the other sizes."""
     model = play.model
-    kib = SIZES[number % len(SIZES)]
-    if model.frozen or model.held or model.pending or kib == model.shape.kib:
+    if model.frozen or model.held or model.pending:
         return False
+    others = [kib for kib in SIZES if kib != model.shape.kib]
+    kib = others[number % len(others)]
     model.resize(kib)
     play.mdadm("/dev/md0", "--grow", f"--size={kib}", seconds=SETTLE)
     return True

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Hypothesis draws scripts, a stage plays them, and what fails is shortened here: to leave out one
-operation after the other takes a dozen plays, where hypothesis, which knows nothing of operations,
-takes a hundred, and a play takes seconds."""
+"""Scripts are drawn, a stage plays them, and what fails is shortened here: to leave out one operation
+after the other takes a dozen plays, where a tool that knows nothing of operations takes a hundred, and
+a play takes seconds."""
+import itertools
+import random
 import time
-
-import hypothesis
 
 from .play import Finding, Play
 from .rig import Rig
-from .strategy import scripts
+from .strategy import FIRST, scripts
 
 SHORTEN = 90           # seconds for it, of this machine
-
-
-class Found(Exception):
-    """Ends what hypothesis does."""
+ESSENTIAL = sorted({name for passage in FIRST for name, *_ in passage})
 
 
 class Stage:
@@ -47,26 +44,19 @@ class Search:
     def run(self, examples, seconds, passages=5, kills=False):
         """The shortest Finding, or None."""
         end = time.monotonic() + seconds
-        settings = hypothesis.settings(
-            max_examples=examples, database=None, deadline=None, print_blob=False,
-            suppress_health_check=list(hypothesis.HealthCheck),
-            phases=[hypothesis.Phase.generate], verbosity=hypothesis.Verbosity.quiet)
-
-        @hypothesis.seed(f"{self.seed} {self.level}")
-        @settings
-        @hypothesis.given(scripts(self.level, passages, kills))
-        def draw(script):
-            if self.finding:            # hypothesis looks twice
-                raise Found
-            if time.monotonic() < end and self.fails(script):
-                raise Found
-
-        try:
-            draw()
-        except Found:
-            self.tell(f"seed {self.seed}: {self.finding}\nnow it is shortened ...")
-            self.shorten(time.monotonic() + SHORTEN)
+        drawn = scripts(random.Random(f"{self.seed} {self.level}"), self.level, passages, kills)
+        for script in itertools.islice(drawn, examples):
+            if time.monotonic() >= end:
+                break
+            if self.fails(script):
+                self.tell(f"seed {self.seed}: {self.finding}\nnow it is shortened ...")
+                self.shorten(time.monotonic() + SHORTEN)
+                break
         return self.finding
+
+    def left_out(self, names=ESSENTIAL):
+        """Those of these operations that were never done."""
+        return [name for name in names if name not in self.operations]
 
     def fails(self, script):
         """Plays it. What it finds is of the operations so far: no longer than the script."""
