@@ -17,7 +17,7 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
 
-from sidebyside.broken import modules
+from sidebyside.broken import SEARCHED, is_seen, modules
 from sidebyside.operations import OPERATIONS
 from sidebyside.rig import VM
 from sidebyside.search import Search, Stage
@@ -63,7 +63,7 @@ def one_round(stage, level, seed, progress, examples, seconds):
     finding = search.run(min(EACH, examples), seconds, LENGTH, kills=True)
     progress.add(level=level, seed=seed, seconds=time.monotonic() - started, scripts=search.played,
                  operations=sum(search.operations.values()), names=search.operations,
-                 findings=int(bool(finding)))
+                 findings=int(bool(finding)), text=finding.text if finding else "")
     print(f"{search.summary()} ({progress.done[-1]['seconds']:.0f} s)", flush=True)
     if finding:
         path = build_dir() / "stateful" / f"found-{seed}-raid{level}"
@@ -79,8 +79,9 @@ def main():
     parser.add_argument("--seed", type=int, help="the same scripts again")
     parser.add_argument("--level", type=int, action="append", choices=DISKS,
                         help="only this level (again for more)")
-    parser.add_argument("--broken", metavar="NAME", help="with modules that have this bug of "
-                        "tests/vm/bugs or tests/vm/breaks.py: it must be found")
+    parser.add_argument("--broken", choices=SEARCHED, metavar="NAME", help="with modules that have "
+                        "this bug of tests/vm/bugs or tests/vm/breaks.py: it must be found, on its "
+                        "level, as what it is; one of " + ", ".join(SEARCHED))
     options = parser.parse_args()
     return interruptible(lambda: carry_out(options))
 
@@ -100,14 +101,14 @@ def carry_out(options):
     print(f"seed {progress.seed}, {progress.sum('scripts')} scripts were played before, in "
           f"{progress.sum('seconds'):.0f} s", flush=True)
     stage = Stage(boots)
-    levels = options.level or list(DISKS)
+    levels = options.level or (list(DISKS) if not options.broken else [SEARCHED[options.broken][0]])
     try:
         while min(left(progress, options)) > 0:
             seconds, examples = left(progress, options)
             level = min(levels, key=lambda level: progress.sum("seconds", level=level))
             one_round(stage, level, progress.next_seed(len(progress.done)), progress, examples,
                       min(seconds, options.minutes * 60 / len(levels)))
-            if progress.sum("findings") and options.broken:
+            if options.broken and noticed(progress, options.broken):
                 break
     finally:
         boots.close()
@@ -134,10 +135,16 @@ def left_out(progress, level):
     return sorted(OPERATIONS.keys() - operations(progress, level).keys() - set(impossible))
 
 
+def noticed(progress, broken):
+    """Whether some finding is what this bug is found as."""
+    return any(is_seen(broken, one["text"]) for one in progress.done)
+
+
 def status(progress, levels, broken):
     """Of all rounds there are, those before the last Ctrl-C too."""
     if broken:
-        return int(not progress.sum("findings"))
+        print(f"{broken} was {'found' if noticed(progress, broken) else 'NOT found'}")
+        return int(not noticed(progress, broken))
     lazy = {level: names for level in levels if (names := left_out(progress, level))}
     for level, names in lazy.items():
         print(f"RAID{level} does not count: nothing was done of {', '.join(names)}")

@@ -42,7 +42,7 @@ def test_side_by_side(stage, level):
 
 @pytest.mark.parametrize("name", KEPT)
 def test_kept(stage, name):
-    stage.play(KEPT[name][1])
+    stage.play(KEPT[name])
 
 
 def test_power_is_really_cut(stage):

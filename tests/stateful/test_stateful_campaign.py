@@ -20,10 +20,10 @@ def campaign(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "build_dir", lambda: tmp_path)
 
     def run(findings, key="kernel modules-1", scripts=4, seed=None, broken=None, seconds=1000,
-            names=dict.fromkeys(OPERATIONS, 3)):
+            names=dict.fromkeys(OPERATIONS, 3), text=""):
         def one_round(stage, level, seed, progress, examples, seconds):
             progress.add(level=level, seed=seed, scripts=1, operations=3, names=names,
-                         findings=findings, seconds=1)
+                         findings=findings, seconds=1, text=text)
         monkeypatch.setattr(module, "one_round", one_round)
         monkeypatch.setattr(module, "Boots", lambda broken: types.SimpleNamespace(
             key=lambda: key, close=lambda: None))
@@ -77,6 +77,10 @@ def test_what_was_never_done_is_told(campaign, capsys):
 
 
 def test_a_planted_bug_has_to_be_found(campaign, tmp_path):
-    assert campaign(0, broken="some-bug") == 1
-    assert campaign(1, broken="some-bug") == 0
+    """As itself: a mistake of the model, and a VM that is lost, are findings as well."""
+    bug = "clean-while-degraded"
+    assert campaign(0, broken=bug) == 1
+    assert campaign(1, broken=bug, text="chunk 3 is Dirty, not NeedSync") == 1
+    assert campaign(1, broken=bug, text="VMLost: no answer") == 1
+    assert campaign(1, broken=bug, text="chunk 0 is Clean, not Dirty; chunk 1 is ...") == 0
     assert not (tmp_path / "stateful" / "progress.json").exists()

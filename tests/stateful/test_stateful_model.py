@@ -381,6 +381,15 @@ class Fragile:
         return script
 
 
+def test_a_reason_is_what_does_not_change_with_the_place():
+    reasons = [Finding([], text).reason for text in (
+        "chunk 3 is Clean, not Dirty", "chunk 12 is Clean, not Dirty; chunk 14 is Dirty, not Clean",
+        "chunk 3 is Clean, not Unwritten", "mdadm --remove /dev/vda: busy",
+        "mdadm --remove /dev/vdb: busy")]
+    assert reasons[0] == reasons[1] and reasons[3] == reasons[4]
+    assert reasons[0] != reasons[2] != reasons[3]
+
+
 def test_search_shortens():
     search = Search(Fragile(), 1, 5, tell=lambda text: None)
     script = search.run(200, 60).script
@@ -398,6 +407,19 @@ class Patient:
 
     def play(self, script):
         return [one for one in script if one[0] not in self.impossible]
+
+
+def test_search_keeps_to_what_it_found():
+    """Shorter scripts that fail in another way are other findings."""
+    class Touchy(Fragile):
+        def play(self, script):
+            if "cut" not in {name for name, *_ in script}:
+                raise Finding(script, "it is lost")
+            return super().play(script)
+
+    search = Search(Touchy(), 1, 5, tell=lambda text: None)
+    assert [name for name, *_ in search.run(200, 60).script] == ["create", "fail", "cut", "discard"]
+    assert search.finding.text == "it broke"
 
 
 def test_search_finds_nothing():

@@ -3,6 +3,7 @@
 
 A script is a list of operations. The first is ("create", level, 1 for --assume-clean or 0).
 """
+import re
 import time
 import zlib
 
@@ -23,6 +24,11 @@ class Finding(AssertionError):
         super().__init__(f"{text}\nafter\n{shown(script)}")
         self.script = script
         self.text = text
+
+    @property
+    def reason(self):
+        """The words of the first complaint; where it was, and on which member, does not matter."""
+        return re.findall("[A-Za-z]+", re.sub(r"/dev/\w+", "", re.split("[;\n]", self.text)[0]))
 
 
 def shown(script):

@@ -58,12 +58,15 @@ class Search:
         """Those of these operations that were never done."""
         return [name for name in names if name not in self.operations]
 
-    def fails(self, script):
-        """Plays it. What it finds is of the operations so far: no longer than the script."""
+    def fails(self, script, reason=None):
+        """Plays it. What it finds (of the same reason, if there is one) is of the operations so far:
+        no longer than the script."""
         self.played += 1
         try:
             done = self.stage.play(script)
         except Finding as finding:
+            if reason not in (None, finding.reason):
+                return False
             self.finding = finding
             return True
         for name, *_ in done:
@@ -71,12 +74,13 @@ class Search:
         return False
 
     def shorten(self, end):
-        """Leaves operations out, then makes numbers 0, as long as it still fails in some way."""
+        """Leaves operations out, then makes numbers 0, as long as it still fails in the same way."""
+        reason = self.finding.reason
         at = len(self.finding.script) - 1
         while at > 0 and time.monotonic() < end:
             script = self.finding.script
             if at < len(script):
-                self.fails(script[:at] + script[at + 1:])
+                self.fails(script[:at] + script[at + 1:], reason)
             at -= 1
         for at, operation in enumerate(self.finding.script):
             simple = (operation[0], *(0 if isinstance(value, int) else value
@@ -85,7 +89,7 @@ class Search:
             if 0 < at < len(script) and time.monotonic() < end and simple != operation and \
                     operation[0] in ("fail", "back", "wiped", "restart_without", "replace", "hold"):
                 script[at] = simple
-                self.fails(script)
+                self.fails(script, reason)
 
     def summary(self):
         done = sum(self.operations.values())
