@@ -5,17 +5,19 @@ import collections
 import copy
 import itertools
 import random
+import time
 import zlib
 
 import pytest
 
+from sidebyside.broken import is_seen
 from sidebyside.contents import content
 from sidebyside.model import CLEAN, DIRTY, MUST, NEEDSYNC, NO, SYNCING, UNWRITTEN, Model
 from sidebyside.operations import OPERATIONS
 from sidebyside.play import Finding, Play
 from sidebyside.rig import Sight
 from sidebyside.search import ESSENTIAL, Search
-from sidebyside.shape import DISKS, Shape
+from sidebyside.shape import ALL_DISKS, DISKS, Shape
 from sidebyside.strategy import scripts
 
 
@@ -108,6 +110,46 @@ def test_mark_and_load():
     one = model(1, ALL)
     one.load()
     assert first(one, 5) == [UNWRITTEN, CLEAN, NEEDSYNC, NEEDSYNC, NEEDSYNC]
+
+
+def test_a_load_is_looked_at():
+    """Before any resync makes Dirty what stayed so, and what was written by then."""
+    rig = Obedient(0)
+    rig.play = Blind(rig)
+    rig.play.run([("create", 1, 1), ("write", 0, 0, 1), ("cut", 0, 1)])
+    rig.states = lambda: [DIRTY] + [CLEAN] * 15
+    script = [("create", 1, 1), ("write", 0, 0, 1), ("cut", 0, 0)]
+    rig.play.run(script)
+    script[2] = ("cut", 0, 1)
+    with pytest.raises(Finding, match="as it was loaded, chunk 0 is Dirty, not NeedSync") as caught:
+        rig.play.run(script)
+    assert is_seen("dirty-stays-dirty-at-load", caught.value.text)
+    rig = Obedient(0)
+    rig.play = Blind(rig)
+    frozen = iter([[b""] * ALL_DISKS, [b"", b"new"] + [b""] * 4])
+    rig.freeze_disks = lambda: next(frozen)
+    with pytest.raises(Finding, match=r"a read-only load writes to disks \[1\]"):
+        rig.play.run(script)
+
+
+def test_what_may_be_torn():
+    """What will be synced, and where md finds out what is right."""
+    one = model(1, [CLEAN, DIRTY, NEEDSYNC, DIRTY])
+    assert one.may_be_torn() == []
+    one.write(0, 1)
+    one.contents.write(128, 5)
+    one.contents.write(3 * 128 + 2, 1)
+    one.allowed[0] = {CLEAN}
+    assert one.may_be_torn() == [(2, 132), (2, 386)]
+    one.allowed[1] = {DIRTY, CLEAN}         # the members' bytes differ
+    assert one.may_be_torn() == [(2, 386)]
+    one.leave(0)
+    assert one.may_be_torn() == []
+    one = model(10, [DIRTY])
+    one.write(8, 1)
+    assert one.may_be_torn() == [(1, 8)]
+    assert model(5, [CLEAN, DIRTY]).may_be_torn() == [(1, 128), (0, 192)]
+    assert model(6, [NEEDSYNC]).may_be_torn() == [(4, 0), (0, 0), (3, 64), (4, 64)]
 
 
 def test_set_bits():
@@ -249,7 +291,7 @@ class Obedient:
     def create(self, *_):
         pass
 
-    destroy = cut = kill = create
+    destroy = cut = kill = read_write = tear = create
 
     def trouble(self):
         return ""
@@ -271,7 +313,11 @@ class Obedient:
         return None
 
     def freeze_disks(self):
-        return []
+        return [b""] * ALL_DISKS
+
+    def states(self):
+        """What was loaded."""
+        return [min(states) for states in self.play.model.allowed]
 
     def assemble(self, *_):
         return [0, ""]
@@ -399,6 +445,23 @@ def test_search_shortens():
     assert again.run(200, 60).script == script, "the seed does not give the same"
 
 
+def test_search_keeps_to_what_it_found():
+    """Shorter scripts that fail in another way are other findings."""
+    class Touchy(Fragile):
+        def play(self, script):
+            done = super().play(script)
+            if "cut" not in {name for name, *_ in script}:
+                raise Finding(script, "it is lost")
+            return done
+
+    search = Search(Touchy(), 1, 5)
+    search.fails([("create", 1, 1), ("flush",), ("cut", 0, 0), ("fail", 2), ("flush",),
+                  ("discard", 1, 1), ("flush",)])
+    search.shorten(time.monotonic() + 60)
+    assert search.finding.text == "it broke"
+    assert [name for name, *_ in search.finding.script] == ["create", "fail", "discard"]
+
+
 class Patient:
     """A stage on which nothing fails, and some things are not possible."""
 
@@ -407,19 +470,6 @@ class Patient:
 
     def play(self, script):
         return [one for one in script if one[0] not in self.impossible]
-
-
-def test_search_keeps_to_what_it_found():
-    """Shorter scripts that fail in another way are other findings."""
-    class Touchy(Fragile):
-        def play(self, script):
-            if "cut" not in {name for name, *_ in script}:
-                raise Finding(script, "it is lost")
-            return super().play(script)
-
-    search = Search(Touchy(), 1, 5, tell=lambda text: None)
-    assert [name for name, *_ in search.run(200, 60).script] == ["create", "fail", "cut", "discard"]
-    assert search.finding.text == "it broke"
 
 
 def test_search_finds_nothing():

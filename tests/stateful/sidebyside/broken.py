@@ -14,13 +14,21 @@ SEARCHED = {
     "clean-while-degraded": (1, r"chunk \d+ is Clean, not Dirty"),
     "degraded-writes-dirty": (6, r"chunk \d+ is Dirty, not NeedSync"),
     "events-cleared-not-kept": (5, r"does not come back without the members \("),
+    "dirty-stays-dirty-at-load": (5, r"as it was loaded, chunk \d+ is Dirty, not NeedSync|"
+                                     r"chunk \d+ is Dirty, and its parity is wrong"),
     "write-before-bitmap": (10, r"is still (Unwritten|Clean) on the member with role \d, when"),
 }
 
 
-def is_seen(name, text):
+def bug_of(name):
+    """Of a kept script; None if it is of no planted bug."""
+    bug = name.partition(",")[0]
+    return bug if bug in SEARCHED else None
+
+
+def is_seen(bug, text):
     """Whether this is what the bug is found as: a model that is wrong finds something, too."""
-    return bool(re.search(SEARCHED[name][1], text))
+    return bool(re.search(SEARCHED[bug][1], text))
 
 
 def modules(name):

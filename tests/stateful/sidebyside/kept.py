@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Scripts that found something, as the search left them: played by test_kept.
 
-A name of broken.SEARCHED says on which broken kernel; test_finds plays it there.
+A name of broken.SEARCHED (up to a comma) says on which broken kernel; test_finds plays it there.
 """
 KEPT = {
     "parity-trusted-when-written": [
@@ -25,6 +25,17 @@ KEPT = {
         ("write", 0, 0, 1),
         ("fail", 0),
         ("flush",)],
+    # by hand: seen before a resync, and in what the resync did
+    "dirty-stays-dirty-at-load": [
+        ("create", 1, 1),
+        ("write", 0, 0, 1),
+        ("cut", 0, 1)],
+    "dirty-stays-dirty-at-load, torn": [
+        ("create", 5, 0),
+        ("write", 0, 0, 1),
+        ("flush",),
+        ("write", 0, 8, 1),
+        ("cut", 1, 0)],
     # made by hand after a longer one, and not of a planted bug: see README. `fail` wakes the sync
     "failure-while-a-sync-is-held": [
         ("create", 1, 1),

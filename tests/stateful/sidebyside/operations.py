@@ -280,10 +280,10 @@ def repair(play):
 
 # -- life ------------------------------------------------------------------------------------------
 
-def restart(play):
+def restart(play, look):
     """Stop and assemble."""
     play.stop()
-    play.assemble()
+    play.assemble(look)
 
 
 def restart_without(play, number):
@@ -320,9 +320,9 @@ def read_only(play):
     return True
 
 
-def cut(play):
+def cut(play, torn, look):
     """The power, as far as the members can tell."""
-    play.lose_power(play.rig.cut)
+    play.lose_power(play.rig.cut, torn, look)
 
 
 def kill(play):

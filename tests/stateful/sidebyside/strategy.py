@@ -32,16 +32,16 @@ RELEASE = ("release",)
 SYNC = ("sync",)
 CHECK = ("check",)
 REPAIR = ("repair",)
-RESTART = ("restart",)
+RESTART = ("restart", (0, 1))
 WITHOUT = ("restart_without", FEW)
 READ_ONLY = ("read_only",)
-CUT = ("cut",)
+CUT = ("cut", (0, *range(10)), (0, 1))
 KILL = ("kill",)
 RESIZE = ("resize", FEW)
 
 # what no search is without: its first script, in any order
-FIRST = [(WRITE, FLUSH), (DISCARD_PART,), (FAIL, WRITE, CUT, BACK), (WRITE, RESTART), (RESIZE, WRITE),
-         (REPLACE,)]
+FIRST = [(WRITE, FLUSH), (DISCARD_PART,), (WRITE, CUT), (FAIL, WRITE, BACK), (WRITE, RESTART),
+         (RESIZE, WRITE), (REPLACE,)]
 
 PASSAGES = [
     (WRITE,), (WRITE, WRITE), (WRITE, FLUSH), (WRITE, CUT), (WRITE, RESTART), (WRITE, SYNC, FLUSH),
