@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Stateful testing in large numbers: `make stateful`.
 
-Round after round on the level that had least of it, until the minutes or the examples are over. Each
-round has a seed of its own, so what was done is not done again: progress stands in
-build/stateful/progress.json, and the same command goes on after Ctrl-C; when all is over, and on other
-modules, it begins anew. Exit status 1 if anything was found, before Ctrl-C too, and if there is an
+Some scripts at a time on the level that had least of it, until the minutes or the examples are over.
+What was done is not done again: progress stands in build/stateful/progress.json, and the same command
+goes on after Ctrl-C; when all is over, and on other modules, it begins anew. Exit status 1 if anything was found, before Ctrl-C too, and if there is an
 operation that a level never did; what was found is printed as a script for kept.py, and stays in
 build/stateful.
 """
@@ -22,7 +21,6 @@ from sidebyside.operations import OPERATIONS
 from sidebyside.rig import VM
 from sidebyside.search import Search, Stage
 from sidebyside.shape import DISKS
-from sidebyside.strategy import PASSAGES
 from vmtest import Environment
 from vmtest.campaign import Rounds, interruptible
 from vmtest.environment import build_dir
@@ -31,7 +29,7 @@ from vmtest.machine import VMOptions
 from vmtest.slot import Directories
 
 LENGTH = 8              # passages of a script
-EACH = 2 + len(PASSAGES) // LENGTH      # scripts of a level in one round: all passages are dealt
+EACH = 4                # scripts of a level in one round
 
 
 class Boots:
@@ -57,16 +55,16 @@ class Boots:
         self.directories.release()
 
 
-def one_round(stage, level, seed, progress, examples, seconds):
-    search = Search(stage, level, seed)
+def one_round(stage, level, progress, examples, seconds):
+    search = Search(stage, level, progress.seed, progress.sum("scripts", level=level))
     started = time.monotonic()
     finding = search.run(min(EACH, examples), seconds, LENGTH, kills=True)
-    progress.add(level=level, seed=seed, seconds=time.monotonic() - started, scripts=search.played,
+    progress.add(level=level, seconds=time.monotonic() - started, scripts=search.played,
                  operations=sum(search.operations.values()), names=search.operations,
                  findings=int(bool(finding)), text=finding.text if finding else "")
     print(f"{search.summary()} ({progress.done[-1]['seconds']:.0f} s)", flush=True)
     if finding:
-        path = build_dir() / "stateful" / f"found-{seed}-raid{level}"
+        path = build_dir() / "stateful" / f"found-{progress.seed}-{len(progress.done)}-raid{level}"
         path.write_text(f"{finding}\n")
         print(f"{finding}\n(also in {path})", flush=True)
 
@@ -106,8 +104,7 @@ def carry_out(options):
         while min(left(progress, options)) > 0:
             seconds, examples = left(progress, options)
             level = min(levels, key=lambda level: progress.sum("seconds", level=level))
-            one_round(stage, level, progress.next_seed(len(progress.done)), progress, examples,
-                      min(seconds, options.minutes * 60 / len(levels)))
+            one_round(stage, level, progress, examples, seconds)
             if options.broken and noticed(progress, options.broken):
                 break
     finally:
@@ -147,7 +144,7 @@ def status(progress, levels, broken):
         return int(not noticed(progress, broken))
     lazy = {level: names for level in levels if (names := left_out(progress, level))}
     for level, names in lazy.items():
-        print(f"RAID{level} does not count: nothing was done of {', '.join(names)}")
+        print(f"RAID{level} does not count: nothing was done of {', '.join(names)}; more MINUTES go on")
     return int(bool(lazy or progress.sum("findings")))
 
 

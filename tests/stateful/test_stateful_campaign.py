@@ -21,8 +21,8 @@ def campaign(tmp_path, monkeypatch):
 
     def run(findings, key="kernel modules-1", scripts=4, seed=None, broken=None, seconds=1000,
             names=dict.fromkeys(OPERATIONS, 3), text=""):
-        def one_round(stage, level, seed, progress, examples, seconds):
-            progress.add(level=level, seed=seed, scripts=1, operations=3, names=names,
+        def one_round(stage, level, progress, examples, seconds):
+            progress.add(level=level, scripts=1, operations=3, names=names,
                          findings=findings, seconds=1, text=text)
         monkeypatch.setattr(module, "one_round", one_round)
         monkeypatch.setattr(module, "Boots", lambda broken: types.SimpleNamespace(
@@ -72,7 +72,7 @@ def test_what_was_never_done_is_told(campaign, capsys):
     del every["fail_two"]
     assert campaign(0, key="2", names=every) == 1
     told = capsys.readouterr().out
-    assert "RAID1 does not count: nothing was done of fail_two\n" in told
+    assert "RAID1 does not count: nothing was done of fail_two;" in told
     assert "RAID5 does not count" not in told
 
 

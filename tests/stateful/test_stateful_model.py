@@ -445,6 +445,16 @@ def test_search_shortens():
     assert again.run(200, 60).script == script, "the seed does not give the same"
 
 
+def test_search_goes_on():
+    """After so many scripts: with the next ones."""
+    def played(begin, examples):
+        stage, found = Patient(), []
+        stage.play = lambda script: found.append(script) or script
+        Search(stage, 1, 5, begin).run(examples, 60)
+        return found
+    assert played(0, 3) + played(3, 4) == played(0, 7)
+
+
 def test_search_keeps_to_what_it_found():
     """Shorter scripts that fail in another way are other findings."""
     class Touchy(Fragile):

@@ -32,12 +32,14 @@ class Stage:
 class Search:
     """Scripts of one level until the examples or the time run out, or one fails."""
 
-    def __init__(self, stage, level, seed, tell=print):
+    def __init__(self, stage, level, seed, begin=0, tell=print):
+        """begin: so many scripts of this seed were played before."""
         self.stage = stage
         self.level = level
         self.seed = seed
+        self.begin = begin
         self.tell = tell
-        self.played = 0
+        self.played = 0         # of those that were drawn
         self.operations = {}    # name -> how often it was done
         self.finding = None     # the shortest
 
@@ -45,9 +47,10 @@ class Search:
         """The shortest Finding, or None."""
         end = time.monotonic() + seconds
         drawn = scripts(random.Random(f"{self.seed} {self.level}"), self.level, passages, kills)
-        for script in itertools.islice(drawn, examples):
+        for script in itertools.islice(drawn, self.begin, self.begin + examples):
             if time.monotonic() >= end:
                 break
+            self.played += 1
             if self.fails(script):
                 self.tell(f"seed {self.seed}: {self.finding}\nnow it is shortened ...")
                 self.shorten(time.monotonic() + SHORTEN)
@@ -61,7 +64,6 @@ class Search:
     def fails(self, script, reason=None):
         """Plays it. What it finds (of the same reason, if there is one) is of the operations so far:
         no longer than the script."""
-        self.played += 1
         try:
             done = self.stage.play(script)
         except Finding as finding:
