@@ -152,6 +152,19 @@ def test_what_may_be_torn():
     assert model(6, [NEEDSYNC]).may_be_torn() == [(4, 0), (0, 0), (3, 64), (4, 64)]
 
 
+def test_a_mark_of_nothing_asks_for_nothing():
+    """A write under a sync that is held, to a parity array: it waits for the daemon."""
+    one = model(5, [UNWRITTEN] * 16, held=True, hold_at=4)
+    one.mark(8, 2)
+    one.saw([UNWRITTEN] * 16, one.roles, "idle")
+    one.begin()
+    one.write(0, 1)
+    one.held = False
+    assert not one.sync_is_due()
+    one.expect_syncs("idle")
+    assert first(one, 2) == [{DIRTY, NEEDSYNC}, UNWRITTEN]
+
+
 def test_set_bits():
     """Startwrite; but nobody writes, so what was discarded may still become Unwritten."""
     one = model(5, ALL)

@@ -154,11 +154,15 @@ class Model:
             self.change(self.all(), lambda state: {CLEAN, DIRTY} if state == DIRTY else state)
 
     def mark(self, first, count):
-        """Stale by the user: nobody wrote to an Unwritten chunk."""
+        """Stale by the user: nobody wrote to an Unwritten chunk. When there is nothing to sync by the
+        time that md looks, what was asked for is over; it may look late, in the middle of a sync."""
         chunks = range(first, first + count)
         self.change(chunks, lambda state: state if state == UNWRITTEN else NEEDSYNC)
         self.stored.update(chunk for chunk in chunks if UNWRITTEN not in self.allowed[chunk])
-        self.want()
+        if any(min(states) >= NEEDSYNC for states in self.allowed):
+            self.want()
+        else:
+            self.wanted = max(self.wanted, MAY)
 
     def want(self):
         """A resync of all that is NeedSync was asked for."""
