@@ -25,6 +25,11 @@ KEPT = {
         ("write", 0, 0, 1),
         ("fail", 0),
         ("flush",)],
+    "degraded-writes-dirty": [
+        ("create", 6, 0),
+        ("rebitmap", 9, 127, 64),
+        ("fail", 0),
+        ("write", 0, 1, 16)],
     # by hand: seen before a resync, and in what the resync did
     "dirty-stays-dirty-at-load": [
         ("create", 1, 1),
@@ -33,6 +38,7 @@ KEPT = {
     "dirty-stays-dirty-at-load, torn": [
         ("create", 5, 0),
         ("write", 0, 0, 1),
+        ("sync",),
         ("flush",),
         ("write", 0, 8, 1),
         ("cut", 1, 0)],
