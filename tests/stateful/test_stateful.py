@@ -4,7 +4,6 @@ import os
 
 import pytest
 
-from sidebyside.broken import bug_of
 from sidebyside.kept import KEPT
 from sidebyside.rig import VM
 from sidebyside.search import Search, Stage
@@ -41,9 +40,9 @@ def test_side_by_side(stage, level):
     assert not search.left_out(), f"RAID{level} did nothing of {search.left_out()}"
 
 
-# those of planted bugs say more on kernels with the bug: test_finds
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.long] * bool(bug_of(name)))
-                                  for name in KEPT])
+# they say more on kernels with the bug, in test_finds; short seconds are better spent on drawing
+@pytest.mark.long
+@pytest.mark.parametrize("name", KEPT)
 def test_kept(stage, name):
     stage.play(KEPT[name])
 

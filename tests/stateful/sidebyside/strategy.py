@@ -40,7 +40,7 @@ KILL = ("kill",)
 RESIZE = ("resize", FEW)
 
 # what no search is without: its first script, in any order
-FIRST = [(WRITE, FLUSH), (DISCARD_PART,), (WRITE, CUT), (FAIL, WRITE, BACK), (WRITE, RESTART),
+FIRST = [(WRITE, FLUSH), (DISCARD_PART,), (WRITE, CUT), (FAIL, WRITE, BACK), (RESTART,),
          (RESIZE, WRITE), (REPLACE,)]
 
 PASSAGES = [
