@@ -13,7 +13,8 @@ SEARCHED = {
     "recovery-in-member-sectors": (10, r"the array does not give what was written"),
     "clean-while-degraded": (1, r"chunk \d+ is Clean, not Dirty"),
     "degraded-writes-dirty": (6, r"chunk \d+ is Dirty, not NeedSync"),
-    "events-cleared-not-kept": (5, r"does not come back without the members \("),
+    "events-cleared-not-kept": (5, r"the array does not give what was written|"
+                                   r"does not come back without the members \("),
     "dirty-stays-dirty-at-load": (5, r"as it was loaded, chunk \d+ is Dirty, not NeedSync|"
                                      r"chunk \d+ is Dirty, and its parity is wrong"),
     "write-before-bitmap": (10, r"is still (Unwritten|Clean) on the member with role \d, when"),

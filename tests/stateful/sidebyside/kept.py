@@ -30,6 +30,18 @@ KEPT = {
         ("rebitmap", 9, 127, 64),
         ("fail", 0),
         ("write", 0, 1, 16)],
+    # by hand
+    "events-cleared-not-kept": [
+        ("create", 5, 0),
+        ("write", 0, 0, 384),
+        ("sync",),
+        ("flush",),
+        ("fail", 0),
+        ("add",),
+        ("write", 0, 0, 384),
+        ("flush",),
+        ("fail", 0),
+        ("back", 0)],
     # by hand: seen before a resync, and in what the resync did
     "dirty-stays-dirty-at-load": [
         ("create", 1, 1),

@@ -22,6 +22,7 @@ FAIL = ("fail", FEW)
 FAIL_FIRST = ("fail", (0,))                     # each time the one in the same place
 FAIL_TWO = ("fail_two", range(10))
 BACK = ("back", FEW)
+BACK_FIRST = ("back", (0,))                     # the one that left first
 ADD = ("add",)
 WIPED = ("wiped", FEW)
 REPLACE = ("replace", FEW)
@@ -48,7 +49,8 @@ PASSAGES = [
     (DISCARD,), (DISCARD_PART,), (WRITE, DISCARD), (MARK,), (SETTING,),
     (FAIL, WRITE, FLUSH), (FAIL, WRITE, BACK), (FAIL, WRITE, CUT, BACK), (WITHOUT, WRITE, FLUSH),
     (FAIL, DISCARD, BACK), (FAIL, WRITE, WIPED), (FAIL, ADD), (BACK,), (BACK,), (ADD,),
-    (FLUSH, FAIL_FIRST, ADD, WRITE, FLUSH, FAIL_FIRST, WRITE, BACK), (REPLACE,),
+    # on RAID5 and RAID6 nothing that was written for the first time is Clean without SYNC
+    (FLUSH, FAIL_FIRST, ADD, WRITE, SYNC, FLUSH, FAIL_FIRST, WRITE, BACK_FIRST), (REPLACE,),
     (RESIZE, WRITE), (RESIZE,), (FAIL, RESIZE, WRITE, BACK),
     (FREEZE, MARK, WRITE, THAW), (FREEZE, FAIL, BACK, WRITE, THAW), (FREEZE, WRITE, CUT),
     (HOLD, MARK, WRITE, RELEASE), (HOLD, FAIL, WRITE, BACK, WRITE, RELEASE), (HOLD, MARK, CUT),
