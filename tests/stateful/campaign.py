@@ -4,9 +4,9 @@
 
 Some scripts at a time on the level that had least of it, until the minutes or the examples are over.
 What was done is not done again: progress stands in build/stateful/progress.json, and the same command
-goes on after Ctrl-C; when all is over, and on other modules, it begins anew. Exit status 1 if anything was found, before Ctrl-C too, and if there is an
-operation that a level never did; what was found is printed as a script for kept.py, and stays in
-build/stateful.
+goes on after Ctrl-C; when all is over, and on other modules, it begins anew. Exit status 1 if anything
+was found, before Ctrl-C too, and if there is an operation that a level never did; what was found is
+printed as a script for kept.py, and stays in build/stateful.
 """
 import argparse
 import pathlib
