@@ -37,12 +37,14 @@ def test_side_by_side(stage, level):
     finding = search.run(EXAMPLES, SECONDS)
     print(search.summary())
     assert not finding, f"STATEFUL_SEED={SEED}: {finding}"
-    assert sum(search.operations.values()) >= 5, "too slow to have looked at anything"
+    assert not search.left_out(), f"RAID{level} did nothing of {search.left_out()}"
 
 
+# they say more on kernels with the bug, in test_finds; short seconds are better spent on drawing
+@pytest.mark.long
 @pytest.mark.parametrize("name", KEPT)
 def test_kept(stage, name):
-    stage.play(KEPT[name][1])
+    stage.play(KEPT[name])
 
 
 def test_power_is_really_cut(stage):

@@ -7,7 +7,7 @@ so. The daemon is kept asleep; a sync that md may or may not have begun by itsel
 for more than one. Nothing in here knows of VMs.
 """
 from .contents import Contents
-from .shape import Shape
+from .shape import CHUNK, Shape
 
 STATES = ("Unwritten", "Clean", "Dirty", "NeedSync", "Syncing")
 UNWRITTEN, CLEAN, DIRTY, NEEDSYNC, SYNCING = range(5)
@@ -154,11 +154,15 @@ class Model:
             self.change(self.all(), lambda state: {CLEAN, DIRTY} if state == DIRTY else state)
 
     def mark(self, first, count):
-        """Stale by the user: nobody wrote to an Unwritten chunk."""
+        """Stale by the user: nobody wrote to an Unwritten chunk. When there is nothing to sync by the
+        time that md looks, what was asked for is over; it may look late, in the middle of a sync."""
         chunks = range(first, first + count)
         self.change(chunks, lambda state: state if state == UNWRITTEN else NEEDSYNC)
         self.stored.update(chunk for chunk in chunks if UNWRITTEN not in self.allowed[chunk])
-        self.want()
+        if any(min(states) >= NEEDSYNC for states in self.allowed):
+            self.want()
+        else:
+            self.wanted = max(self.wanted, MAY)
 
     def want(self):
         """A resync of all that is NeedSync was asked for."""
@@ -202,6 +206,23 @@ class Model:
         self.frozen = self.held = self.syncing = False
         self.settings["llbitmap/barrier_idle"] = 5
         self.want()
+
+    def may_be_torn(self):
+        """[(role, member sector), ...] of what a load makes equal again: the last copy of what was
+        written, as md takes the first one, and any parity. Not without a member: the write hole."""
+        found = []
+        layout, unit = self.shape.layout, self.shape.unit
+        for chunk, states in enumerate([] if self.degraded else self.allowed):
+            if min(states) < DIRTY:
+                continue
+            if self.shape.parity:
+                stripes = range(chunk * CHUNK, min((chunk + 1) * CHUNK, layout.size), layout.chunk)
+                found += [(role, sector) for sector in stripes
+                          for role in layout.roles(sector // layout.chunk)[1:] if role is not None]
+            else:
+                found += [layout.copies(first + count - 1)[-1]
+                          for first, count in self.contents.runs(chunk * unit, (chunk + 1) * unit)]
+        return found
 
     def resize(self, kib):
         """New chunks are Unwritten. What the last one gains has no parity yet."""

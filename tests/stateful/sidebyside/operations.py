@@ -280,10 +280,10 @@ def repair(play):
 
 # -- life ------------------------------------------------------------------------------------------
 
-def restart(play):
+def restart(play, look):
     """Stop and assemble."""
     play.stop()
-    play.assemble()
+    play.assemble(look)
 
 
 def restart_without(play, number):
@@ -320,9 +320,9 @@ def read_only(play):
     return True
 
 
-def cut(play):
+def cut(play, torn, look):
     """The power, as far as the members can tell."""
-    play.lose_power(play.rig.cut)
+    play.lose_power(play.rig.cut, torn, look)
 
 
 def kill(play):
@@ -331,10 +331,12 @@ def kill(play):
 
 
 def resize(play, number):
+    """To one of the other sizes."""
     model = play.model
-    kib = SIZES[number % len(SIZES)]
-    if model.frozen or model.held or model.pending or kib == model.shape.kib:
+    if model.frozen or model.held or model.pending:
         return False
+    others = [kib for kib in SIZES if kib != model.shape.kib]
+    kib = others[number % len(others)]
     model.resize(kib)
     play.mdadm("/dev/md0", "--grow", f"--size={kib}", seconds=SETTLE)
     return True

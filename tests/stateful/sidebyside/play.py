@@ -3,6 +3,7 @@
 
 A script is a list of operations. The first is ("create", level, 1 for --assume-clean or 0).
 """
+import re
 import time
 import zlib
 
@@ -23,6 +24,11 @@ class Finding(AssertionError):
         super().__init__(f"{text}\nafter\n{shown(script)}")
         self.script = script
         self.text = text
+
+    @property
+    def reason(self):
+        """The words of the first complaint; where it was, and on which member, does not matter."""
+        return re.findall("[A-Za-z]+", re.sub(r"/dev/\w+", "", re.split("[;\n]", self.text)[0]))
 
 
 def shown(script):
@@ -107,15 +113,26 @@ class Play:
             self.expect(not wrong, f"on disk {disk} after the stop: {told(wrong)}")
         self.model.allowed = [set(states) for states in zip(*found.values())]
 
-    def assemble(self, force=False):
+    def assemble(self, look=0, force=False):
+        """look: before any resync. Read-only, an array shows what it loaded, and writes nothing."""
         model = self.model
-        disks = model.present
-        status, text = self.rig.assemble(disks, force)
+        before = self.rig.freeze_disks() if look else None
+        options = ["--readonly"] * look + ["--force"] * force
+        status, text = self.rig.assemble(model.present, *options)
         self.expect(status == 0, f"mdadm --assemble: {text}")
         model.load()
+        if look:
+            wrong = model.wrong_states(self.rig.states())
+            self.expect(not wrong, f"as it was loaded, {told(wrong)}")
+            after = self.rig.freeze_disks()
+            changed = [disk for disk in model.present if before[disk] != after[disk]]
+            # mdadm raises event counts when it is forced to
+            self.expect(force or not changed, f"a read-only load writes to disks {changed}")
+        self.rig.read_write()
 
-    def lose_power(self, how):
-        """Which bytes the members have then is judged as it is at any time, and loaded."""
+    def lose_power(self, how, torn=0, look=0):
+        """Which bytes the members have then is judged as it is at any time, and loaded. torn: the
+        number of the place where a write was cut in the middle; 0: none."""
         model = self.model
         how()
         found = self.bytes_on_disks()
@@ -124,7 +141,11 @@ class Play:
                 self.expect(not model.too_clean(chunk, byte), f"chunk {chunk} was "
                             f"{STATES[model.states[chunk]]}, but {STATES[byte]} on disk {disk}")
         model.allowed = [set(states) for states in zip(*found.values())]
-        self.assemble(force=model.shape.parity and model.degraded > 0)
+        places = model.may_be_torn() if torn else []
+        if places:
+            role, sector = places[(torn - 1) % len(places)]
+            self.rig.tear(model.roles[role], sector)
+        self.assemble(look, force=model.shape.parity and model.degraded > 0)
 
     def bytes_on_disks(self):
         """Of the in-sync members, which a load may read. A bitmap may cover more than the array."""

@@ -89,12 +89,13 @@ class Rig:
     def stop(self):
         return self.mdadm("--stop", "/dev/md0", seconds=SETTLE)
 
-    def assemble(self, disks, force):
-        extra = ["--force"] if force else []
-        result = self.mdadm("--assemble", "/dev/md0", "--run", *extra, *map(self.device, disks))
+    def assemble(self, disks, *options):
+        return self.mdadm("--assemble", "/dev/md0", "--run", *options, *map(self.device, disks))
+
+    def read_write(self):
+        """After assembling, if it is not by itself."""
         if self.ask(["get", "array_state"])[0] in ("read-auto", "readonly"):
             self.mdadm("--readwrite", "/dev/md0")
-        return result
 
     def remove_bitmap(self):
         return self.mdadm("--grow", "/dev/md0", "--bitmap=none", seconds=SETTLE)
@@ -104,7 +105,7 @@ class Rig:
         it: the superblock comes from outside, and the kernel finds out which kind it is."""
         for disk in disks:
             new_bitmap(self.head(disk))
-        self.ask(*(["run", 0, "blockdev", "--flushbufs", self.device(disk)] for disk in disks))
+        self.forget_cached(disks)
         for _ in range(20 * SETTLE):
             error, = self.ask(["set", "bitmap/location", "+8"])
             if error != "EBUSY":        # md is, for a moment after each change, and while it syncs
@@ -118,7 +119,17 @@ class Rig:
         for disk, data in zip(self.vm.disks, contents):
             with open(disk.path, "r+b") as file:
                 file.write(data)
-        self.ask(*(["run", 0, "blockdev", "--flushbufs", str(disk)] for disk in self.vm.disks))
+        self.forget_cached(range(ALL_DISKS))
+
+    def forget_cached(self, disks):
+        self.ask(*(["run", 0, "blockdev", "--flushbufs", self.device(disk)] for disk in disks))
+
+    def tear(self, disk, sector):
+        """A sector of its data becomes something else, behind the guest's back."""
+        with open(self.vm.disks[disk].path, "r+b") as file:
+            file.seek((self.head(disk).data_offset + sector) * 512)
+            file.write(b"torn write, and more " * 24 + b"12345678")
+        self.forget_cached([disk])
 
     def freeze_disks(self):
         """What a power cut at this moment leaves."""
@@ -140,6 +151,10 @@ class Rig:
 
     # -- looking -------------------------------------------------------------------------------
 
+    def states(self):
+        """Of all chunks; look() has more."""
+        return flat(*self.ask(["states"]))
+
     def look(self, *before):
         """(what these requests give, a Sight)"""
         *answers, sight = self.ask(*before, ["look"])
@@ -147,7 +162,7 @@ class Rig:
             raise HarnessError(f"cannot look at the array: {sight}")
         members = {ord(name[-1]) - ord("a"): member for name, member in sight["members"].items()}
         return answers, Sight(
-            [state for count, state in sight["states"] for _ in range(count)],
+            flat(sight["states"]),
             {role: disk for disk, (role, in_sync) in members.items()
              if in_sync and role is not None},
             [disk for disk, (_, in_sync) in members.items() if not in_sync],
@@ -177,6 +192,11 @@ class Image(Member):
 
     def data(self, sector, sectors):
         return self._all[sector * 512:(sector + sectors) * 512]
+
+
+def flat(states):
+    """Of [[count, state], ...]."""
+    return [state for count, state in states for _ in range(count)]
 
 
 def packed(data):
