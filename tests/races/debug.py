@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debug kernels, and md's modules for them, as they are or with a bug planted."""
+import contextlib
 import os
 import pathlib
 import re
+import tempfile
 
 from vmtest import planted
 from vmtest.environment import run_tool
@@ -22,13 +24,26 @@ def seen_as(bug):
     return re.search("^Seen as: (.*)$", BUGS[bug].read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 
+def keep_sources(modules, plant):
+    """What they were made from, in src/: reports are told by their lines."""
+    if (modules / "src").exists():
+        return
+    with tempfile.TemporaryDirectory(dir=modules) as temporary:
+        md = pathlib.Path(temporary) / "drivers" / "md"
+        planted.copy_source(md)
+        plant(md)
+        with contextlib.suppress(OSError):      # another process was faster
+            md.rename(modules / "src")
+
+
 def use(flavour, bug=""):
     """Builds what is missing; what the harness starts from now on is this kernel with these
     modules. Gives the variables that say so."""
     kernel = run_tool(HERE / "kernel", flavour)
     patches = [BUGS[bug]] if bug else []
-    modules = planted.modules(flavour, bug or "none", planted.patches(*patches),
-                              f"{kernel}/build")
+    plant = planted.patches(*patches)
+    modules = planted.modules(flavour, bug or "none", plant, f"{kernel}/build")
+    keep_sources(pathlib.Path(modules), plant)
     variables = {"LLBITMAP_KERNEL": kernel, "LLBITMAP_MODULES": modules,
                  "LLBITMAP_KNOWN": str(KNOWN)}
     os.environ.update(variables)
