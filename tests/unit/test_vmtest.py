@@ -10,9 +10,8 @@ from vmtest import kernel_log, logwrites
 from vmtest.disks import parse_size
 from vmtest.environment import TOP, forget_unused
 from vmtest.geometry import Layout
+from vmtest.judge import Watch
 from vmtest.qemu import accelerator_options, placement
-
-KNOWN_REPORTS = TOP / "tests/races/known.tsv"
 
 # -- logs of writes -------------------------------------------------------------------------------
 
@@ -123,15 +122,21 @@ def test_expected_warning_excuses_its_trace_and_nothing_else():
 KCSAN = """[ 1.0] before
 [ 2.0] ==================================================================
 [ 2.0] BUG: KCSAN: data-race in first [md_mod] / second [raid1]
+[ 2.1] write to 0xffff1234 of 8 bytes by task 7 on cpu 0:
+[ 2.1]  first+0x1/0x2 [md_mod]
+[ 2.1]  kthread+0x1/0x2
+[ 2.1] read to 0xffff1234 of 8 bytes by task 8 on cpu 1:
+[ 2.1]  second+0x1/0x2 [raid1]
 [ 2.1] Call Trace:
 [ 2.2] ==================================================================
 [ 3.0] after
 """
+RACE = "write 8 first", "read 8 second", "it is counted roughly"
 
 
 @pytest.fixture
 def explain(tmp_path, monkeypatch):
-    """Reports that are explained from now on: (title, body, why)."""
+    """Races that are explained from now on: (one side, other side, why)."""
     def explain(*rows):
         path = tmp_path / f"known-{len(list(tmp_path.iterdir()))}.tsv"
         path.write_text("# a comment\n" + "".join("\t".join(row) + "\n" for row in rows))
@@ -140,26 +145,19 @@ def explain(tmp_path, monkeypatch):
 
 
 def test_explained_reports_of_a_sanitizer(explain, monkeypatch):
-    explain((r"in second \S+ / third", "", "no"), ("data-race in first", "", "it is counted roughly"))
+    explain(("write 8 first", "read 8 third", "no"), RACE)
     assert not kernel_log.find_trouble(KCSAN)
     assert "WARNING" in kernel_log.find_trouble(KCSAN + "[ 4.0] WARNING: at a.c\n")
-    assert "third" in kernel_log.find_trouble(KCSAN + KCSAN.replace("first", "third"))
+    # the second report, not the first
+    assert "third" in kernel_log.find_trouble(KCSAN + KCSAN.replace("first", "third")).splitlines()[0]
+    assert kernel_log.find_trouble(KCSAN.replace("of 8", "of 1") + KCSAN)
+    assert kernel_log.find_trouble(KCSAN.replace("KCSAN: data-race", "KASAN: use-after-free"))
     monkeypatch.delenv("LLBITMAP_KNOWN")
     assert "KCSAN" in kernel_log.find_trouble(KCSAN)
 
 
-def test_an_explanation_may_ask_for_more_than_the_title(explain):
-    body = KCSAN.replace("Call Trace:", "race at unknown origin, with read to 0xffff1234 of 8 bytes by a/1:")
-    explain(("data-race in first", r"with read to \S+ of 8 bytes by", "the flag of a percpu_ref"))
-    assert not kernel_log.find_trouble(body)
-    assert "of 1 bytes" in kernel_log.find_trouble(body.replace("of 8", "of 1"))
-    assert kernel_log.find_trouble(body.replace("with read", "with read (marked)"))
-    # what comes behind it is not its body
-    assert kernel_log.find_trouble(body.replace("of 8", "of 1") + body)
-
-
 def test_an_explained_report_hides_nothing_that_another_cpu_says_meanwhile(explain):
-    explain(("data-race in first", "", "it is counted roughly"))
+    explain(RACE)
     before, rule, after = KCSAN.rpartition("[ 2.2]")
     for line in ("WARNING: CPU: 1 at a.c", "BUG: KASAN: use-after-free in b", "list_add corruption."):
         assert line in kernel_log.find_trouble(f"{before}[ 2.15] {line}\n{rule}{after}")
@@ -169,14 +167,33 @@ def test_an_explained_report_hides_nothing_that_another_cpu_says_meanwhile(expla
     assert not kernel_log.find_trouble(f"{before}{frame}{rule}{after}")
 
 
-@pytest.mark.parametrize("line", [line for line in (KNOWN_REPORTS.read_text().splitlines())
-                                  if line and not line.startswith("#")])
-def test_known_reports_have_a_title_a_body_and_a_reason(line):
-    title, body, why = line.split("\t")
-    assert title.startswith("KCSAN: data-race in ") and why
-    # a pair of two names is told by them; one side alone could be anything
-    assert body or " / " in title
-    assert kernel_log.known(str(KNOWN_REPORTS))
+class Watched:
+    """A VM of which nothing else is wrong."""
+    log = kernel_log.KernelLog("/nowhere")
+    healthy = True
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def usable(self):
+        return True
+
+    def clean_up(self):
+        pass
+
+    def dmesg(self, _):
+        return ""
+
+    def check_watching(self):
+        if self.error:
+            raise self.error
+
+
+def test_a_debug_kernel_must_still_watch_in_the_end():
+    assert Watch(Watched()).finish([]) == ""
+    asleep = Watched(AssertionError("debug_locks: 0"))
+    assert "no longer watches: debug_locks: 0" in Watch(asleep).finish([])
+    assert not asleep.healthy
 
 
 # -- geometry -------------------------------------------------------------------------------------

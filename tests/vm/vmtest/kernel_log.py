@@ -5,6 +5,8 @@ import os
 import pathlib
 import re
 
+from . import data_race
+
 TROUBLE = re.compile(
     r"(?<!MP-BIOS )\bBUG:|kernel BUG at|\bWARNING:|\bOops\b|blocked for more than|possible recursive|"
     r"possible circular|inconsistent lock state|general protection|rcu.*(stall|starved)|"
@@ -59,25 +61,32 @@ FRAME = re.compile(r"\]\s+(\? )?[\w.]+\+0x[0-9a-f]+/0x[0-9a-f]+( \[\w+\])?$")
 
 @functools.lru_cache(maxsize=None)
 def known(path):
-    """Reports of a debug kernel that are explained, as (title, body): lines of a regular expression
-    for the title, a tab, one that the report must match as well (or nothing), a tab, and why."""
+    """Data races that are explained, as pairs of regular expressions for their two sides, each for all
+    of what data_race.accesses() gives: lines of one, a tab, the other, a tab, and why."""
     lines = pathlib.Path(path).read_text(encoding="utf-8").splitlines() if path else []
     rows = [line.split("\t") for line in lines if line and not line.startswith("#")]
-    return tuple((re.compile(title), re.compile(body, re.DOTALL)) for title, body, _ in rows)
+    return tuple((re.compile(one), re.compile(other)) for one, other, _ in rows)
+
+
+def is_known(sides, pairs):
+    return len(sides) == 2 and any(
+        one.fullmatch(sides[0]) and other.fullmatch(sides[1]) or
+        one.fullmatch(sides[1]) and other.fullmatch(sides[0]) for one, other in pairs)
 
 
 def without_reports(lines, explained):
     """The lines but those of explained reports of sanitizers. What another CPU says meanwhile, and
-    is trouble, stays."""
+    is trouble, stays. Of other data races their sides are shown."""
     report = []
 
     def rest():
-        text = "\n".join(report)
-        if any(title.search(report[0]) and body.search(text) for title, body in explained):
+        sides = data_race.accesses(report, os.environ.get("LLBITMAP_MODULES", "")) \
+            if "KCSAN" in report[0] else []
+        if is_known(sides, explained):
             return [line for line in report[1:]
                     if TROUBLE.search(line) and not FRAME.search(line)
                     and "Call Trace:" not in line]
-        return report
+        return report[:1] + sides + report[1:]
 
     for line in lines:
         if SANITIZER.search(line) or report:
