@@ -59,12 +59,14 @@ def test_raid1(vm, size, chunk):
     check(vm, array, size * KIB)
 
 
-@cases("size", 2048 * GIB - 512, long=[MOST_CHUNKS * 32, 4 * GIB])
-def test_raid10(vm, size):
-    """Chunks are of the array, not of its members."""
-    array = vm.create_array(level=10, disks=4, size=size)
-    sectors = array.size() // 512
-    assert abs(sectors - 2 * size * KIB) <= 2 * 1024
+@cases("level, disks, size", (10, 4, 2048 * GIB - 512),
+       long=[(10, 4, MOST_CHUNKS * 32), (10, 4, 4 * GIB), (4, 3, 4096 * GIB), (5, 3, 8 * GIB - 512),
+             (5, 3, MOST_CHUNKS * 64), (6, 4, 8 * GIB)])
+def test_other_levels(vm, level, disks, size):
+    """Chunks are of the array, not of its members; with parity, of a member."""
+    array = vm.create_array(level=level, disks=disks, size=size)
+    sectors = array.size() // 512 // width(level, disks)
+    assert abs(sectors - (2 if level == 10 else 1) * size * KIB) <= 2 * 1024
     check(vm, array, sectors)
 
 
