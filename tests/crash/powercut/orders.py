@@ -19,7 +19,6 @@ PARITY_ORDERS = (2, 3)
 # of tests/vm/breaks.py: (name, level, what happens meanwhile, the rule)
 BREAKS = [("recovery-in-member-sectors", 10, meanwhile.replace, "flushed"),
           ("parity-trusted-when-written", 5, meanwhile.unsynced, "flushed"),
-          ("missed-writes-complete-at-once", 10, meanwhile.come_and_go, "flushed"),
           *(("abort-counts-as-end", level, meanwhile.resync, "clean") for level in (5, 6)),
           *(("partial-discard-whole", level, meanwhile.replace, "clean" if level in PARITY else "order")
             for level in DISKS)]
