@@ -428,6 +428,17 @@ def test_a_finding_shows_the_script():
     assert '[("create", 1, 1),' in str(caught.value).replace("'", '"')
 
 
+def test_interrupted_in_the_middle():
+    """Nothing more is asked of the player, and the interrupt comes through."""
+    def interrupt(*_):
+        raise KeyboardInterrupt
+    rig = Obedient(0)
+    rig.play, rig.array, rig.cut = Blind(rig), "md0", interrupt
+    with pytest.raises(KeyboardInterrupt):
+        rig.play.run([("create", 1, 1), ("cut", 0, 0)])
+    assert rig.array is None
+
+
 class Fragile:
     """A stage on which a discard after a failure is one too many."""
 

@@ -54,6 +54,9 @@ class Play:
             self.end()
         except (VMPanic, VMLost, CommandTimeout) as error:
             raise Finding(self.done, f"{type(error).__name__}: {error}") from error
+        except KeyboardInterrupt:
+            self.rig.array = None       # the player may be in the middle of an answer
+            raise
         finally:
             if self.rig.vm.usable():
                 self.rig.destroy()

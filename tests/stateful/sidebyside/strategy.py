@@ -11,6 +11,7 @@ COUNTS = (1, 8, 16, 64, 128, 200, 384, 900)
 
 # an operation, and what each of its numbers is drawn from
 WRITE = ("write", CHUNKS, OFFSETS, COUNTS)
+WRITE_MUCH = ("write", CHUNKS, (0,), (900,))    # to each member
 DISCARD = ("discard", CHUNKS, range(1, 5))
 DISCARD_PART = ("discard_part", CHUNKS, OFFSETS, COUNTS)
 FLUSH = ("flush",)
@@ -50,7 +51,7 @@ PASSAGES = [
     (FAIL, WRITE, FLUSH), (FAIL, WRITE, BACK), (FAIL, WRITE, CUT, BACK), (WITHOUT, WRITE, FLUSH),
     (FAIL, DISCARD, BACK), (FAIL, WRITE, WIPED), (FAIL, ADD), (BACK,), (BACK,), (ADD,),
     # on RAID5 and RAID6 nothing that was written for the first time is Clean without SYNC
-    (FLUSH, FAIL_FIRST, ADD, WRITE, SYNC, FLUSH, FAIL_FIRST, WRITE, BACK_FIRST), (REPLACE,),
+    (FLUSH, FAIL_FIRST, ADD, WRITE_MUCH, SYNC, FLUSH, FAIL_FIRST, WRITE, BACK_FIRST), (REPLACE,),
     (RESIZE, WRITE), (RESIZE,), (FAIL, RESIZE, WRITE, BACK),
     (FREEZE, MARK, WRITE, THAW), (FREEZE, FAIL, BACK, WRITE, THAW), (FREEZE, WRITE, CUT),
     (HOLD, MARK, WRITE, RELEASE), (HOLD, FAIL, WRITE, BACK, WRITE, RELEASE), (HOLD, MARK, CUT),
