@@ -122,7 +122,7 @@ class Drill:
             return [f"it cannot be stopped: {answer[1]}"]
         if aftermath == "stop" and whole:
             stage.passed()
-        return self._left_behind() + Judge(stage).findings()
+        return self.left_behind() + Judge(stage).findings()
 
     def _without_bitmap(self, phase, report):
         """The array did not start, was stopped, or has no bitmap: nothing of one is there."""
@@ -130,9 +130,9 @@ class Drill:
         running = stage.running()
         if not running:
             stage.mdadm("--stop", "/dev/md0")       # what mdadm left in pieces
-        return self._left_behind()
+        return self.left_behind()
 
-    def _left_behind(self):
+    def left_behind(self):
         stage = self.stage
         wrong = [f"not given back: {line}" for line in stage.unbalanced()]
         if stage.vm.exists("/sys/block/md0_bitmap"):
@@ -176,7 +176,7 @@ class Drill:
     def _assemble_again(self):
         stage = self.stage
         answer = stage.stop()
-        wrong = [f"it cannot be stopped: {answer[1]}"] if answer[0] else self._left_behind()
+        wrong = [f"it cannot be stopped: {answer[1]}"] if answer[0] else self.left_behind()
         answer = stage.assemble()
         if answer[0]:
             return wrong + [f"it cannot be assembled again: {answer[1]}"]

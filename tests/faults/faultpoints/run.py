@@ -105,12 +105,15 @@ class Runner:
         return report
 
     def verdict(self):
-        """What the audit has to say of all runs since the last one, as texts; the array is gone."""
+        """What the audit has to say of all runs since the last one, and what they did not give back,
+        as texts; the array is gone."""
         try:
+            wrong = []
             if self.drill:
                 self.drill.stage.remove()
+                wrong = self.drill.left_behind()
             audit, self.audit, self.level = self.audit, None, None
-            return audit.verdict() if audit else []
+            return wrong + (audit.verdict() if audit else [])
         except (CommandTimeout, VMLost, VMPanic) as error:
             self.drop()
             return [f"the end: {error}"]
