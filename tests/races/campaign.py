@@ -8,6 +8,7 @@ after Ctrl-C, and repeats nothing; on other modules it begins anew. Exit status 
 before or after Ctrl-C.
 """
 import argparse
+import collections
 import concurrent.futures
 import contextlib
 import os
@@ -15,8 +16,10 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from xml.etree import ElementTree
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "vm"), str(HERE)]
@@ -34,6 +37,7 @@ from vmtest.slot import Directories
 EACH = 300              # seconds of load in one round
 # One access in 100 is watched, not in 200: md alone is instrumented. With 20 no recovery came to its end.
 CMDLINE = {"kasan": "", "kcsan": "kcsan.skip_watch=100"}
+NOT = "not passed"
 
 
 def loaded(progress, **where):
@@ -41,28 +45,46 @@ def loaded(progress, **where):
     return progress.sum("seconds", **where)
 
 
-def one_file(path):
-    """(path, passed, what pytest said) of one file of tests."""
-    done = subprocess.run([sys.executable, "-m", "pytest", "-q", "--tb=short", "-m", "not long", path],
-                          cwd=TOP, capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
-    return path, done.returncode in (0, 5), done.stdout + done.stderr
+def outcomes(report):
+    """{"level 10": passed, "no level": passed, NOT: skipped or failed} of a file of tests that pytest
+    has reported on in this XML."""
+    counts = {}
+    for case in ElementTree.fromstring(report).iter("testcase"):
+        level = case.find("properties/property[@name='level']")
+        where = "no level" if level is None else f"level {level.get('value')}"
+        if any(one.tag in ("error", "failure", "skipped") for one in case):
+            where = NOT
+        counts[where] = counts.get(where, 0) + 1
+    return counts
 
 
-def waiting(files, progress):
-    """The files of tests that were not run yet."""
-    done = {one.get("file") for one in progress.done}
-    return [file for file in files if file not in done]
+def one_file(path, long):
+    """(path, passed, what pytest said, outcomes()) of one file of tests."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.xml"
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "--tb=short", f"--junitxml={report}",
+             *([] if long else ["-m", "not long"]), path],
+            cwd=TOP, capture_output=True, text=True, check=False,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
+        counts = outcomes(report.read_text(encoding="utf-8")) if report.exists() else {}
+    return path, done.returncode in (0, 5), done.stdout + done.stderr, counts
 
 
-def suite(files, progress, folder, jobs):
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        running = [pool.submit(one_file, file) for file in waiting(files, progress)]
+def waiting(options, progress):
+    """The files of tests that were not run yet, or not with what is long."""
+    done = {one.get("file") for one in progress.done if one.get("long", False) >= options.long}
+    return [file for file in options.tests if file not in done]
+
+
+def suite(options, progress, folder):
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        running = [pool.submit(one_file, file, options.long) for file in waiting(options, progress)]
         try:
             for future in concurrent.futures.as_completed(running):
-                path, fine, text = future.result()
+                path, fine, text, counts = future.result()
                 (folder / f"{pathlib.Path(path).stem}.log").write_text(text, encoding="utf-8")
-                progress.add(file=path, seconds=0, found=not fine)
+                progress.add(file=path, long=options.long, seconds=0, found=not fine, counts=counts)
                 print(f"{'passed' if fine else 'FAILED'} {path}: "
                       f"{text.strip().splitlines()[-1] if text.strip() else ''}", flush=True)
                 if not fine:
@@ -70,16 +92,6 @@ def suite(files, progress, folder, jobs):
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def check_watching(vm, flavour):
-    """A kernel whose sanitizer is off has nothing to report. Lockdep ends with its first report."""
-    if flavour == "kcsan":
-        vm.run("mountpoint -q /sys/kernel/debug || mount -t debugfs none /sys/kernel/debug; "
-               "grep -x 'enabled: 1' /sys/kernel/debug/kcsan")
-    else:
-        vm.run("grep -x ' *debug_locks: *1' /proc/lockdep_stats && "
-               "dmesg | grep 'kasan: KernelAddressSanitizer initialized'")
 
 
 @contextlib.contextmanager
@@ -118,7 +130,6 @@ def one_round(one, flavour, until=""):
         vm.boot()
         watch = Watch(vm)
         try:
-            check_watching(vm, flavour)
             with no_longer_than(vm, until):
                 done = load.play(vm, one)
         except TROUBLE as error:
@@ -156,8 +167,18 @@ def rounds(flavour, progress, folder, options):
     return texts
 
 
-def verdict(flavour, progress, levels):
-    """True if nothing was found, now or before, and each level's load did what it must."""
+def suite_passed(progress):
+    """outcomes() of all files; of one that was run twice, the last time."""
+    last = {one["file"]: one["counts"] for one in progress.done if "file" in one}
+    counts = collections.Counter()
+    for one in last.values():
+        counts.update(one)
+    return counts
+
+
+def verdict(flavour, progress, options):
+    """True if nothing was found, now or before, and each level had what it must."""
+    levels = options.level or list(load.LEVELS)
     found = [one.get("file") or f"raid{one['level']}, seed {one['seed']}"
              for one in progress.done if one["found"]]
     for one in found:
@@ -168,17 +189,27 @@ def verdict(flavour, progress, levels):
         if missing:
             print(f"{flavour}: the load of RAID{level} does not count, nothing was done of {missing}")
             lazy = True
+    if options.tests:
+        passed = suite_passed(progress)
+        print(f"{flavour}: tests of the VM that passed: "
+              + ", ".join(f"{passed[where]} ({where})" for where in sorted(passed) if where != NOT)
+              + f"; {passed[NOT]} were skipped or failed"
+              + ("" if options.long else "; the long ones were not run (RACES_LONG=1)"))
+        for level in levels if options.long else ():
+            if not passed[f"level {level}"]:
+                print(f"{flavour}: no test of the VM passed on RAID{level}")
+                lazy = True
     return not found and not lazy
 
 
 def over(progress, options):
-    return loaded(progress) >= options.minutes * 60 and not waiting(options.tests, progress)
+    return loaded(progress) >= options.minutes * 60 and not waiting(options, progress)
 
 
 def carry_out(options):
     flavours = options.kernel or debug.FLAVOURS
     # all of them first: what is remembered of one is told by its modules
-    built = {flavour: debug.use(flavour, options.broken) for flavour in flavours}
+    built = {flavour: debug.build(flavour, options.broken) for flavour in flavours}
     for flavour in flavours:
         (build_dir() / "races" / flavour).mkdir(parents=True, exist_ok=True)
 
@@ -202,9 +233,9 @@ def carry_out(options):
             print(f"{flavour}: {options.broken} was {'found' if noticed else 'NOT found'}")
             good &= noticed
         else:
-            suite(options.tests, progress, folder, options.jobs)
+            suite(options, progress, folder)
             rounds(flavour, progress, folder, options)
-            good &= verdict(flavour, progress, options.level or load.LEVELS)
+            good &= verdict(flavour, progress, options)
     return int(not good)
 
 
@@ -215,6 +246,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=30, help="of load on each; 30 by default")
     parser.add_argument("--seed", type=int, help="the same rounds again")
     parser.add_argument("--level", type=int, action="append", choices=load.LEVELS)
+    parser.add_argument("--long", action="store_true", help="tests that make check has no time for, too")
     parser.add_argument("--jobs", type=int, default=2, help="test files at a time")
     parser.add_argument("--broken", default="", choices=debug.BUGS, metavar="NAME",
                         help="with this bug of planted/: it must be found; no tests are run")

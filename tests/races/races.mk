@@ -7,8 +7,8 @@
 RACES_TESTS ?= $(wildcard tests/vm/test_*.py)
 
 .PHONY: races
-races: kernel-deps all test-helpers ## VM tests and a stress load under KASAN, lockdep and KCSAN (FLAVOUR=, MINUTES=30, SEED=, LEVEL=, BROKEN=)
+races: kernel-deps all test-helpers ## VM tests and a stress load under KASAN, lockdep and KCSAN (FLAVOUR=, MINUTES=30, SEED=, LEVEL=, RACES_LONG=1, BROKEN=)
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/races/campaign.py $(if $(MINUTES),--minutes $(MINUTES)) \
 		$(foreach flavour,$(FLAVOUR),--kernel $(flavour)) $(if $(SEED),--seed $(SEED)) \
 		$(foreach level,$(LEVEL),--level $(level)) $(if $(BROKEN),--broken $(BROKEN)) \
-		--jobs $(JOBS) $(RACES_TESTS)
+		$(if $(RACES_LONG),--long) --jobs $(JOBS) $(RACES_TESTS)

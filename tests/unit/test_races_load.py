@@ -91,7 +91,7 @@ def races(tmp_path, monkeypatch):
     """Campaigns whose rounds are the given functions, with kernels that are not built."""
     modules = {"LLBITMAP_MODULES": "/modules-1"}
     monkeypatch.setattr(campaign, "build_dir", lambda: tmp_path)
-    monkeypatch.setattr(campaign.debug, "use", lambda flavour, bug="": {**modules, "FLAVOUR": flavour})
+    monkeypatch.setattr(campaign.debug, "build", lambda flavour, bug="": {**modules, "FLAVOUR": flavour})
     monkeypatch.setattr(os, "environ", dict(os.environ))
     played = []
 
@@ -104,7 +104,7 @@ def races(tmp_path, monkeypatch):
         played.clear()
         return campaign.carry_out(argparse.Namespace(**{
             "kernel": None, "minutes": minutes, "seed": None, "level": None, "jobs": 1,
-            "broken": "", "tests": [], **options}))
+            "broken": "", "tests": [], "long": False, **options}))
 
     run.played, run.modules = played, modules
     return run
@@ -157,11 +157,57 @@ def test_a_finding_before_ctrl_c_is_a_finding(races):
 
 
 def test_a_file_of_tests_that_failed_before_ctrl_c_is_a_finding(races, monkeypatch):
-    monkeypatch.setattr(campaign, "one_file", lambda path: (path, False, "it failed"))
+    monkeypatch.setattr(campaign, "one_file", lambda path, _: (path, False, "it failed", {}))
     with pytest.raises(KeyboardInterrupt):
         races(interrupt_at("kasan", 1), tests=["test_a.py"])
-    monkeypatch.setattr(campaign, "one_file", lambda path: (path, True, "passed"))
+    monkeypatch.setattr(campaign, "one_file", lambda path, _: (path, True, "passed", {}))
     assert races(tests=["test_a.py"]) == 1
+
+
+@pytest.fixture
+def file_of(tmp_path):
+    """A file of tests as those of the VM are, and one test more that is long and not for a level."""
+    def write(*levels):
+        path = tmp_path / "test_a.py"
+        path.write_text(f"""
+import pytest
+@pytest.fixture(autouse=True)
+def named(request, record_property):
+    level = getattr(request.node, "callspec", None)
+    if level:
+        record_property("level", level.params["level"])
+@pytest.mark.parametrize("level", {levels})
+def test_a(level): pass
+@pytest.mark.parametrize("level", [pytest.param(6, marks=pytest.mark.long)])
+def test_b(level): pass
+@pytest.mark.skip
+@pytest.mark.parametrize("level", [10])
+def test_c(level): pass
+def test_d(): pass
+""", encoding="utf-8")
+        (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = long\n", encoding="utf-8")
+        return str(path)
+    return write
+
+
+def test_what_passed_is_told_by_level(races, file_of, capsys):
+    assert races(tests=[file_of(1, 1, 5)], kernel=["kasan"]) == 0
+    said = capsys.readouterr().out
+    assert "passed: 2 (level 1), 1 (level 5), 1 (no level); 1 were" in said
+    assert "RACES_LONG=1" in said
+
+
+def test_with_the_long_ones_each_level_must_have_some(races, file_of, capsys):
+    """And what was run without them is run again."""
+    path = file_of(1, 1, 5)
+    with pytest.raises(KeyboardInterrupt):
+        races(interrupt_at("kasan", 1), tests=[path], kernel=["kasan"])
+    assert races(tests=[path], kernel=["kasan"], long=True) == 1
+    said = capsys.readouterr().out
+    assert "1 (level 6)" in said and "no test of the VM passed on RAID10" in said
+    assert "RACES_LONG" not in said
+    path = file_of(1, 10, 5)
+    assert races(tests=[path], kernel=["kasan"], long=True) == 0
 
 
 def test_what_was_done_on_other_modules_does_not_count(races):

@@ -10,6 +10,7 @@ from vmtest import kernel_log, logwrites
 from vmtest.disks import parse_size
 from vmtest.environment import TOP, forget_unused
 from vmtest.geometry import Layout
+from vmtest.judge import Watch
 from vmtest.qemu import accelerator_options, placement
 
 # -- logs of writes -------------------------------------------------------------------------------
@@ -164,6 +165,35 @@ def test_an_explained_report_hides_nothing_that_another_cpu_says_meanwhile(expla
     # its own stack
     frame = "[ 2.15]  kcsan_setup_watchpoint+0x18f/0x3d0\n[ 2.15]  ? kcsan_a.part.0+0x1/0x2 [md_mod]\n"
     assert not kernel_log.find_trouble(f"{before}{frame}{rule}{after}")
+
+
+class Watched:
+    """A VM of which nothing else is wrong."""
+    log = kernel_log.KernelLog("/nowhere")
+    healthy = True
+
+    def __init__(self, error=None):
+        self.error = error
+
+    def usable(self):
+        return True
+
+    def clean_up(self):
+        pass
+
+    def dmesg(self, _):
+        return ""
+
+    def check_watching(self):
+        if self.error:
+            raise self.error
+
+
+def test_a_debug_kernel_must_still_watch_in_the_end():
+    assert Watch(Watched()).finish([]) == ""
+    asleep = Watched(AssertionError("debug_locks: 0"))
+    assert "no longer watches: debug_locks: 0" in Watch(asleep).finish([])
+    assert not asleep.healthy
 
 
 # -- geometry -------------------------------------------------------------------------------------

@@ -33,6 +33,10 @@ class Watch:
             self.vm.clean_up()
         except (AssertionError, CommandTimeout, VMLost, VMPanic) as error:
             return f"the test left something behind that cannot be cleaned up: {error}"
+        try:
+            self.vm.check_watching()
+        except (AssertionError, CommandTimeout, VMLost, VMPanic) as error:
+            return f"this kernel no longer watches: {error}"
         return ""
 
     def _kernel_log(self):

@@ -2,6 +2,7 @@
 """A virtual machine and the commands that run in it."""
 import base64
 import dataclasses
+import os
 import pathlib
 import shutil
 import signal as signals
@@ -153,7 +154,14 @@ class VM:
         self.healthy = True
         self.receive(lambda m: m["event"] == "hello", BOOT_TIMEOUT)
         self.boot_seconds = time.monotonic() - started
+        self.check_watching()
         return self
+
+    def check_watching(self):
+        """A debug kernel whose sanitizer is off has nothing to report: LLBITMAP_WATCHING is a command
+        that fails then."""
+        if os.environ.get("LLBITMAP_WATCHING"):
+            self.run(os.environ["LLBITMAP_WATCHING"])
 
     @property
     def pid(self):
