@@ -404,6 +404,20 @@ def test_discard_of_a_clean_chunk(log):
     assert log.rules() == [("order", 1)] * 2
 
 
+@pytest.mark.parametrize("again, rules", [((), []), ((CHUNK + 8, 1), [("order", 1)] * 4)])
+def test_discard_again_before_unwritten_is_stored(log, again, rules):
+    """The kernel knows by then that nothing is left of the chunk, unless somebody wrote there again."""
+    log.state(1, DIRTY)
+    log.data(130, 1, flush=True)
+    log.discard(CHUNK, CHUNK)
+    log.flush()
+    log.state(1, CLEAN)
+    if again:
+        log.data(*again)
+    log.discard(CHUNK, CHUNK)
+    assert log.rules() == rules
+
+
 def test_written_again_after_a_discard(log):
     log.state(1, DIRTY)
     log.data(130, 1, flush=True)

@@ -58,6 +58,7 @@ class Promised:
         self.by_chunk = {}      # chunk -> sectors in live
         self.flushed = {}       # sector -> generation that an fsync covers
         self.discards = {}      # (first, sectors) being discarded as the load said
+        self.gone = set()       # chunks that were discarded as a whole, and not written since
         self._dead = {}         # sector -> generations up to this are discarded
         self._order = []        # (generation, sector), not covered by an fsync
         self._told = []         # (mark, generation, sector), as above; it need not be the oldest
@@ -68,7 +69,9 @@ class Promised:
         news = number > max(self._dead.get(sector, 0), self.live.get(sector, 0))
         if news:
             self.live[sector] = number
-            self.by_chunk.setdefault(self.array.chunk_of(sector), set()).add(sector)
+            chunk = self.array.chunk_of(sector)
+            self.by_chunk.setdefault(chunk, set()).add(sector)
+            self.gone.discard(chunk)
             self._order.append((number, sector))
         return news
 
@@ -93,6 +96,9 @@ class Promised:
             self.flushed.pop(sector, None)
 
     def discarded(self, first, sectors):
+        chunks = {self.array.chunk_of(sector) for sector in (first, first + sectors - 1)}
+        self.gone.update(chunk for chunk in range(min(chunks), max(chunks) + 1)
+                         if self.discarding_whole(chunk))
         self.discards[first, sectors] -= 1
         if not self.discards[first, sectors]:
             del self.discards[first, sectors]
@@ -389,8 +395,10 @@ class Judge:
         self.checked["order"] += 1
         for member in self.trusted:
             for state in self._states(member, chunk):
-                if state > CLEAN or (state == UNWRITTEN and entry.kind == DISCARD
-                                     and self.promised.discarding_whole(chunk)):
+                # a chunk that is Unwritten in memory stays so, whatever it still is on disk: there
+                # is nothing any more that this discard could take away
+                if state > CLEAN or (entry.kind == DISCARD and self.promised.discarding_whole(chunk)
+                                     and (state == UNWRITTEN or chunk in self.promised.gone)):
                     continue
                 self._report("order", chunk, f"a {entry.kind} of sectors {entry.sector} to "
                              f"{entry.sector + entry.sectors - 1} of disk {entry.disk} begins, "
