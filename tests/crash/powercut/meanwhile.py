@@ -2,6 +2,7 @@
 """What happens to an array while the load runs: each is called with (scene, array)."""
 import time
 
+from .log import SECTOR
 from .scene import CHUNK
 
 PAUSE = 2               # seconds of the load before and after
@@ -76,7 +77,9 @@ def resync(scene, array):
     """Chunks are synced while they are written, all the time. The first time, that is interrupted
     in the midst of a chunk, and goes on; on RAID4/5/6 parity is built then where nobody writes."""
     array.set("sync_speed_min", FAST)
-    array.set("sync_max", AMID)
+    array.wait_sync()               # a new array looks for something to sync; its end does not move then
+    unit = int(array.get("chunk_size")) // SECTOR or 1      # of what md stops at; large on RAID10
+    array.set("sync_max", AMID - AMID % unit)
     array.set("bitmap_set_bits", NOBODYS)
     array.set("llbitmap/mark", "0-60")
     wait_halfway(scene, array, "resync")
