@@ -151,7 +151,10 @@ def rounds(flavour, progress, folder, options):
     while (left := options.minutes * 60 - loaded(progress)) > 0:
         number = sum("level" in one for one in progress.done)
         level = min(levels, key=lambda level: loaded(progress, level=level))
-        one = load.Round(level, progress.next_seed(number), min(each, max(60, int(left))))
+        # every other round, so that a round of each level is enough for both
+        odd = sum(one.get("level") == level for one in progress.done) % 2
+        one = load.Round(level, progress.next_seed(number), min(each, max(60, int(left))),
+                         failfast=level in load.FAILFAST and bool(odd) == (level == 1))
         print(f"{flavour}: {one}", flush=True)
         begin = time.monotonic()
         until = debug.seen_as(options.broken) if options.broken else ""

@@ -27,7 +27,7 @@ def vm_environment(monkeypatch, record_property):
     return Environment()
 
 
-@cases("level", 1, long=[10, 5, 6])
-def test_everything_at_once_for_a_minute(boot_vm, level):
-    done = load.play(boot_vm(**load.VM), load.Round(level, seed=level, seconds=75))
+@cases("level, failfast", (1, False), long=[(1, True), (10, True), (10, False), (5, False), (6, False)])
+def test_everything_at_once_for_a_minute(boot_vm, level, failfast):
+    done = load.play(boot_vm(**load.VM), load.Round(level, level, 75, failfast))
     assert load.left_out([done]) == [], done

@@ -34,15 +34,20 @@ ENOUGH = dict.fromkeys(load.MUST, 1)
 def loop(tmp_path):
     """Runs a loop of the load against files in place of sysfs, for two turns at most, with what
     takes the place of mdadm; gives the words that it left."""
-    def run(name, mdadm, **files):
+    def run(name, mdadm, dmsetup="exit 1", state="in_sync", **files):
         for path, text in {"degraded": "0", "sync_action": "idle", **files}.items():
             (tmp_path / path).write_text(f"{text}\n", encoding="ascii")
         (tmp_path / "dev-vda").mkdir(exist_ok=True)
+        (tmp_path / "dev-vda/state").write_text(f"{state}\n", encoding="ascii")
         (tmp_path / "mdadm").write_text(f"#!/bin/sh\n{mdadm}\n", encoding="ascii")
         (tmp_path / "mdadm").chmod(0o755)
+        # never this machine's
+        (tmp_path / "dmsetup").write_text(f"#!/bin/sh\n{dmsetup}\n", encoding="ascii")
+        (tmp_path / "dmsetup").chmod(0o755)
         text = (load.PRELUDE + load.LOOPS[name]).format(
-            seed=1, sysfs=tmp_path, array="/dev/md0", chunks=100, failing="/dev/vda",
-            failing_name="vda", members="/dev/vda", must="", slow="", held="", let_go="")
+            seed=1, sysfs=tmp_path, array="/dev/md0", chunks=100, failing="/dev/vda", fast="",
+            failing_name="vda", members="/dev/vda", must="", slow="", held="held", let_go="let go",
+            broken="broken")
         # as fast as it can, and not for ever
         text = text.replace("/run/", f"{tmp_path}/").replace(
             'pause() {', 'turns=0\non() { (( turns++ < 2 )); }\npause() { return; ')
@@ -70,6 +75,18 @@ def test_a_member_that_does_not_come_back(loop):
     assert "removed" in did and not did & {"joined", "whole"}
 
 
+FAILS = 'grep -q broken && echo faulty,failfast > "${0%/*}/dev-vda/state"; exit 0'
+
+
+def test_a_glitch_counts_if_the_member_failed_of_it(loop):
+    assert {"glitched", "joined"} <= loop("members", "exit 0", FAILS, "in_sync,failfast")
+    # it does not care
+    assert "glitched" not in loop("members", "exit 0", "exit 0", "in_sync,failfast")
+    # the last copy, or one that would try again, is not asked
+    assert "glitched" not in loop("members", "exit 0", FAILS, "in_sync,failfast", degraded="1")
+    assert "glitched" not in loop("members", "exit 0", FAILS)
+
+
 def test_idle_in_an_idle_array_aborts_nothing(loop, monkeypatch):
     # the file keeps what was written last: the sync that was begun goes on
     assert {"sync_action", "aborted"} <= loop("syncs", "")
@@ -82,6 +99,22 @@ def test_idle_in_an_idle_array_aborts_nothing(loop, monkeypatch):
 def test_it_must_have_been_done(word):
     assert word in load.left_out([{**ENOUGH, word: 0}])
     assert load.left_out([ENOUGH]) == []
+
+
+def test_fail_fast_members_must_have_failed_fast():
+    assert load.left_out([ENOUGH, {**ENOUGH, "failfast": True}]) == ["glitched"]
+    assert load.left_out([ENOUGH, {**ENOUGH, "failfast": True, "glitched": 1}]) == []
+
+
+def test_fail_fast_is_on_every_other_round(races, monkeypatch):
+    kinds = []
+
+    def one_round(one, _):
+        kinds.append((one.level, one.failfast, one.behind))
+        return {**ENOUGH, "failfast": one.failfast, "glitched": 1}, ""
+    assert races(one_round, minutes=30, kernel=["kasan"], level=[1, 10, 5]) == 0
+    assert kinds[:6] == [(1, False, True), (10, True, False), (5, False, False),
+                         (1, True, False), (10, False, False), (5, False, False)]
 
 
 # -- what is remembered -----------------------------------------------------------------------------
