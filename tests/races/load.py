@@ -208,7 +208,7 @@ class Round:
         self.first = PAGE_END * width(self.level, disks) - self.kib * 2 * draw.choice((11, 15)) // 16
         self.seeds = {name: draw.randrange(1, 32768) for name in LOOPS}
         # On RAID1 the slow one is behind in data, too: write-mostly, with write-behind. Not with
-        # FailFast yet: see the holes in kernel-patch/README.md.
+        # FailFast so far.
         self.behind = self.level == 1 and not self.failfast
         if self.behind:
             self.slow = disks - 1       # mdadm's option is for all members that come after it

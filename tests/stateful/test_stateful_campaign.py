@@ -9,6 +9,7 @@ import pytest
 
 from sidebyside.operations import OPERATIONS
 
+
 @pytest.fixture
 def campaign(tmp_path, monkeypatch):
     """campaign(findings, key): its exit status, when each round of it finds as much and takes a

@@ -442,8 +442,7 @@ def test_nowait_and_a_blocked_member(vm, level):
     state = f"dev-{str(member).rpartition('/')[2]}/state"
     array.set(state, "blocked")
     writer = vm.spawn(["python3", "-c", NOWAIT, array, 0])
-    wait_until(vm, lambda: writer.output()[0] or
-               somebody_is_in(vm, "md_wait_for_blocked_rdev"))
+    wait_until(vm, lambda: writer.output()[0] or somebody_is_in(vm, "md_wait_for_blocked_rdev"))
     told = writer.output()[0].strip()
     array.set(state, "-blocked")
     writer.wait()

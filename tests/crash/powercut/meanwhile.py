@@ -13,12 +13,17 @@ NOBODYS = "18-22"       # chunks that the load does not write to; the members be
 AMID = 20 * CHUNK + CHUNK // 2      # sectors: halfway in one of them
 
 
-def leave(scene, array, number=-1):
-    """The last member fails and is removed: by hand on RAID1 and RAID5, else by errors."""
-    member = array.members[number]
-    time.sleep(PAUSE)
+def lose(scene, array, member):
+    """It fails and is removed: by hand on RAID1 and RAID5, else by errors."""
     scene.lose(array, member, by_hand=array.get("level") in ("raid1", "raid5"))
     scene.remove(array, member)
+
+
+def leave(scene, array, number=-1):
+    """The last member fails and is removed, under load before and after."""
+    member = array.members[number]
+    time.sleep(PAUSE)
+    lose(scene, array, member)
     time.sleep(PAUSE)
     return member
 
@@ -62,8 +67,7 @@ def come_and_go(scene, array):
     """As re_add(), many times: what is done between a failure and the superblocks that tell of it."""
     member = array.members[-1]
     for _ in range(OFTEN):
-        scene.lose(array, member, by_hand=array.get("level") in ("raid1", "raid5"))
-        scene.remove(array, member)
+        lose(scene, array, member)
         array.re_add(member)
         array.wait_sync()
 
